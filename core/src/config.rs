@@ -1,0 +1,108 @@
+//! What a node is told at construction.
+
+use core::fmt;
+
+use quoring_ring::{Crc32c, DEFAULT_CRC32C, Position};
+
+use crate::members::NodeSet;
+use crate::progress::IN_FLIGHT;
+use crate::types::{ClusterId, Duration, NodeId};
+
+/// A node's place in its cluster, and its patience.
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    /// This node.
+    pub id: NodeId,
+    /// Its cluster: frames and records of another one are refused.
+    pub cluster: ClusterId,
+    /// Who votes; this node is one of them.
+    pub voters: NodeSet,
+    /// A follower that hears no leader for this long, and up to twice as long at random, asks for votes (E1). At least ten round trips
+    /// plus the worst stall of the store.
+    pub election_timeout: Duration,
+    /// A leader lets no peer wait longer than this for a sign of life. At most a third of the election timeout.
+    pub heartbeat_interval: Duration,
+    /// How many appends with entries may be on their way to one peer, 1 to [`IN_FLIGHT`] (L1).
+    pub max_in_flight: usize,
+    /// How many bytes of records may be on their way to one peer (L1).
+    pub max_in_flight_bytes: u32,
+    /// Seeds the random timeouts. Nodes of a cluster need not differ in it.
+    pub seed: u64,
+    /// Where the ring's positions start; any value is right. Tests start near the wrap (L15).
+    pub origin: Position,
+    /// Computes CRC-32C; a hardware unit may stand in.
+    pub crc: Crc32c,
+    /// The protocol fault to commit, for tests of the simulator's checkers.
+    #[cfg(feature = "planted-faults")]
+    pub planted: Option<crate::Planted>,
+}
+
+/// Why a configuration was refused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The node is not among the voters.
+    NotAVoter,
+    /// The heartbeat interval is zero or more than a third of the election timeout.
+    Timeouts,
+    /// `max_in_flight` is not in 1..=[`IN_FLIGHT`], or `max_in_flight_bytes` is zero.
+    InFlight,
+    /// There is memory for fewer peers than the cluster has.
+    Peers,
+    /// The frame or the ring is too small for a single record.
+    FrameTooSmall,
+}
+
+impl Config {
+    /// A node with a patience of one second that fits most networks.
+    pub const fn new(id: NodeId, cluster: ClusterId, voters: NodeSet) -> Self {
+        Self {
+            id,
+            cluster,
+            voters,
+            election_timeout: Duration::from_millis(1000),
+            heartbeat_interval: Duration::from_millis(100),
+            max_in_flight: IN_FLIGHT,
+            max_in_flight_bytes: 64 * 1024,
+            seed: 0,
+            origin: Position::new(0),
+            crc: DEFAULT_CRC32C,
+            #[cfg(feature = "planted-faults")]
+            planted: None,
+        }
+    }
+
+    /// The other nodes.
+    pub const fn peers(&self) -> NodeSet {
+        self.voters.without(self.id)
+    }
+
+    pub(crate) fn validate(&self) -> Result<(), ConfigError> {
+        if !self.voters.contains(self.id) {
+            return Err(ConfigError::NotAVoter);
+        }
+        let beat = self.heartbeat_interval;
+        if beat == Duration::ZERO || beat.0.saturating_mul(3) > self.election_timeout.0 {
+            return Err(ConfigError::Timeouts);
+        }
+        if self.max_in_flight == 0 || self.max_in_flight > IN_FLIGHT || self.max_in_flight_bytes == 0 {
+            return Err(ConfigError::InFlight);
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotAVoter => "the node is not among the voters",
+            Self::Timeouts => "the heartbeat interval must be above zero and at most a third of the election timeout",
+            Self::InFlight => "the limits of what is in flight must be above zero, and at most 16 appends",
+            Self::Peers => "the resources hold fewer peers than the cluster has",
+            Self::FrameTooSmall => "the frame is too small for a record",
+        })
+    }
+}
+
+impl core::error::Error for ConfigError {}

@@ -1,0 +1,47 @@
+//! The Raft of Quoring: a deterministic state machine without I/O, clock, allocator or queue.
+//!
+//! Inputs are `handle_*`, outputs are `poll_*`. What a peer should be sent is *derived* when its replicator asks: a few due-bits, the
+//! positions of the ring and the peer's progress. A newer intention replaces an older one by construction (P9).
+//!
+//! ```text
+//!   propose             handle_message        handle_timeout  handle_flushed
+//!      |                      |                     |               |
+//!      v                      v                     v               v
+//!  +------------------------------- Raft -------------------------------+
+//!  | role, term, vote | members | term runs | a Peer for each other node|
+//!  +--------------------------------------------------------------------+
+//!      | append, commit       |                     |               |
+//!      v                      v                     v               v
+//!     ring              poll_transmit(peer)   poll_timeout     poll_event
+//! ```
+//!
+//! Every frame but those of a pre-vote leaves only when the record of the node's term and vote is durable, so a crash never takes back
+//! what another node has heard (E2, E3, L4).
+#![no_std]
+
+#[cfg(any(test, feature = "std"))]
+extern crate std;
+
+mod config;
+mod event;
+mod members;
+#[cfg(feature = "planted-faults")]
+mod planted;
+mod progress;
+mod raft;
+mod recovery;
+mod term_runs;
+mod types;
+mod vote;
+pub mod wire;
+
+pub use config::{Config, ConfigError};
+pub use event::{Event, Refusals, Role, Status, StepDown};
+pub use members::NodeSet;
+#[cfg(feature = "planted-faults")]
+pub use planted::Planted;
+pub use progress::{IN_FLIGHT, Peer};
+pub use raft::{EntryId, Handled, ProposeError, Raft, RingBatch, StoreBatch, Transmit, command_limit};
+pub use recovery::{Recovered, RecoveredRecord, Recovery, RecoveryError};
+pub use term_runs::{RUNS, TermRuns};
+pub use types::{ClusterId, Duration, Instant, LogIndex, NodeId, Term};

@@ -1,0 +1,43 @@
+//! Protocol faults that can be switched on behind the private feature `planted-faults`: each breaks one rule, so that a test can show
+//! that the checker of that rule sees it.
+
+/// A rule to break.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Planted {
+    /// Votes again in a term, for anybody (election safety).
+    VoteTwice,
+    /// Answers leave before the vote is durable (election safety after a crash).
+    AnswerBeforeDurable,
+    /// A vote is granted to a candidate with an older log (leader completeness).
+    VoteForOlderLog,
+    /// Entries of earlier terms are committed by counting (Raft figure 8).
+    CommitByCounting,
+    /// A follower acknowledges what is not durable (acknowledged is durable).
+    AcknowledgeUnflushed,
+    /// A follower takes the leader's commit index for entries that were not matched (state machine safety).
+    CommitUnmatched,
+    /// A follower takes entries that do not follow on its log (log matching).
+    SkipConsistencyCheck,
+    /// Every append truncates, even when the entries are the same (L2).
+    AlwaysTruncate,
+    /// The application is given what is accepted but neither flushed nor committed (P5).
+    ApplyAccepted,
+    /// Probes are not repeated (liveness).
+    NeverRetry,
+}
+
+impl Planted {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::VoteTwice,
+        Self::AnswerBeforeDurable,
+        Self::VoteForOlderLog,
+        Self::CommitByCounting,
+        Self::AcknowledgeUnflushed,
+        Self::CommitUnmatched,
+        Self::SkipConsistencyCheck,
+        Self::AlwaysTruncate,
+        Self::ApplyAccepted,
+        Self::NeverRetry,
+    ];
+}

@@ -1,0 +1,169 @@
+//! What a node keeps about each peer: what is due to it, and, while leading, how far its log has come.
+
+use heapless::Deque;
+
+use crate::types::{Duration, Instant, LogIndex, Term};
+
+/// How many appends with entries are tracked on their way to one peer.
+pub const IN_FLIGHT: usize = 16;
+
+/// A peer, in about 250 bytes. Its initial image is all zero.
+#[derive(Debug)]
+pub struct Peer {
+    /// Frames that should leave as soon as they may.
+    pub(crate) due: Due,
+    /// The term of the vote answer that is due.
+    pub(crate) answer_term: Term,
+    /// How entries are sent.
+    pub(crate) mode: Mode,
+    /// Whether anything was sent since the last heartbeat tick (L13).
+    pub(crate) sent: bool,
+    /// Whether the probe on its way carried entries.
+    pub(crate) probed: bool,
+    /// The pipeline answers must belong to (L8). Rises with each new pipeline.
+    pub(crate) session: u32,
+    /// The last entry known to be the same as ours and durable there.
+    pub(crate) matched: LogIndex,
+    /// The next entry to send. Above `matched`.
+    pub(crate) next: LogIndex,
+    /// The commit index last sent.
+    pub(crate) commit_sent: LogIndex,
+    /// Bytes the peer can still take (P11).
+    pub(crate) credit: u32,
+    /// Sum of `in_flight`'s bytes.
+    pub(crate) in_flight_bytes: u32,
+    /// Appends with entries on their way, oldest first.
+    pub(crate) in_flight: Deque<InFlight, IN_FLIGHT>,
+    /// When it last answered.
+    pub(crate) heard_at: Instant,
+    /// When entries may be sent again while probing.
+    pub(crate) retry_at: Instant,
+    /// How long the next wait will be; the one place that holds the backoff (L14).
+    pub(crate) backoff: Duration,
+}
+
+/// One append with entries.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct InFlight {
+    /// Its last entry.
+    pub(crate) last: LogIndex,
+    /// The bytes of its records.
+    pub(crate) bytes: u32,
+}
+
+/// How entries go to a peer.
+///
+/// ```text
+///            answered                        refused
+///   Probe ------------------> Replicate ------------------> Probe
+///   one append at a time      appends follow each other
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub(crate) enum Mode {
+    /// Where the logs meet is not known.
+    Probe = 0,
+    /// The peer follows.
+    Replicate = 1,
+}
+
+/// Due-bits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Due(u8);
+
+impl Due {
+    pub(crate) const NONE: Self = Self(0);
+    /// A pre-vote or vote request.
+    pub(crate) const REQUEST: Self = Self(1);
+    /// An answer to a vote request, and whether it is a grant; the newest replaces an older one (P9).
+    pub(crate) const VOTE: Self = Self(2);
+    pub(crate) const PRE_VOTE: Self = Self(4);
+    pub(crate) const GRANT: Self = Self(8);
+    /// An append, with entries or without, that asks for an answer.
+    pub(crate) const HEARTBEAT: Self = Self(16);
+    /// The term of this node, for a peer that lives in an earlier one.
+    pub(crate) const TERM: Self = Self(32);
+
+    pub(crate) const fn has(self, bit: Self) -> bool {
+        self.0 & bit.0 != 0
+    }
+
+    pub(crate) const fn set(&mut self, bit: Self) {
+        self.0 |= bit.0;
+    }
+
+    pub(crate) const fn clear(&mut self, bit: Self) {
+        self.0 &= !bit.0;
+    }
+}
+
+impl Peer {
+    /// Nothing known, nothing due.
+    pub const EMPTY: Self = Self {
+        due: Due::NONE,
+        answer_term: Term::ZERO,
+        mode: Mode::Probe,
+        sent: false,
+        probed: false,
+        session: 0,
+        matched: LogIndex::ZERO,
+        next: LogIndex::ZERO,
+        commit_sent: LogIndex::ZERO,
+        credit: 0,
+        in_flight_bytes: 0,
+        in_flight: Deque::new(),
+        heard_at: Instant(0),
+        retry_at: Instant(0),
+        backoff: Duration::ZERO,
+    };
+
+    /// A new leader begins with the peer where its own log ends.
+    pub(crate) fn lead(&mut self, session: u32, last: LogIndex, now: Instant, backoff: Duration) {
+        *self = Self {
+            session,
+            next: last.next(),
+            credit: u32::MAX,
+            heard_at: now,
+            retry_at: now,
+            backoff,
+            ..Self::EMPTY
+        };
+    }
+
+    /// A new pipeline from `next` on. Answers of the old one count for nothing any more (L8).
+    pub(crate) fn probe(&mut self, next: LogIndex, now: Instant) {
+        self.mode = Mode::Probe;
+        self.session = self.session.wrapping_add(1);
+        self.next = next;
+        self.probed = false;
+        self.retry_at = now;
+        self.in_flight.clear();
+        self.in_flight_bytes = 0;
+    }
+
+    /// Entries up to `last` are leaving.
+    pub(crate) fn sending(&mut self, last: LogIndex, bytes: u32) {
+        // The caller looked for room in the ring of appends in flight.
+        let _ = self.in_flight.push_back(InFlight { last, bytes });
+        self.in_flight_bytes = self.in_flight_bytes.saturating_add(bytes);
+        self.credit = self.credit.saturating_sub(bytes);
+        self.next = last.next();
+    }
+
+    /// The peer has `received` in its ring and room for `room` bytes more.
+    pub(crate) fn received(&mut self, received: LogIndex, room: u32) {
+        while let Some(append) = self.in_flight.front().filter(|append| append.last <= received) {
+            self.in_flight_bytes = self.in_flight_bytes.saturating_sub(append.bytes);
+            self.in_flight.pop_front();
+        }
+        self.credit = room.saturating_sub(self.in_flight_bytes);
+    }
+
+    pub(crate) fn assert_invariants(&self, last: LogIndex) {
+        assert!(self.matched < self.next, "matched below next: {self:?}");
+        assert!(self.next <= last.next(), "nothing is sent that is not there: {self:?}");
+        let bytes: u32 = self.in_flight.iter().map(|append| append.bytes).sum();
+        assert_eq!(bytes, self.in_flight_bytes, "bytes in flight");
+        assert!(self.in_flight.iter().all(|append| append.last < self.next), "in flight below next: {self:?}");
+    }
+}

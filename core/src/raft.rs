@@ -1,0 +1,422 @@
+//! The state machine itself. This file holds its state, its inputs and its invariants; `raft/` the rules of each role.
+
+mod election;
+mod follower;
+mod leader;
+mod propose;
+mod timers;
+mod transmit;
+
+use heapless::Deque;
+use quoring_ring::{Checksum, Position, Writer};
+
+pub use self::propose::{EntryId, ProposeError, command_limit};
+pub use self::transmit::{RingBatch, StoreBatch, Transmit};
+
+use self::follower::Following;
+use self::leader::Leading;
+use self::timers::Timers;
+use crate::config::{Config, ConfigError};
+use crate::event::{Event, Refusals, Role, Status};
+use crate::members::NodeSet;
+use crate::progress::{Due, Peer};
+use crate::recovery::Recovered;
+use crate::term_runs::TermRuns;
+use crate::types::{Instant, LogIndex, NodeId, Term};
+use crate::vote;
+use crate::wire::{Envelope, FrameError, Message, VoteAnswer};
+
+/// How many events are kept until somebody takes them.
+const EVENTS: usize = 8;
+
+/// One node's Raft. The only writer of its ring.
+pub struct Raft<'a> {
+    config: Config,
+    envelope: Envelope,
+    checksum: Checksum,
+    ring: Writer<'a>,
+    /// The largest command that fits a record of the ring and a frame of the transport.
+    command_limit: usize,
+
+    // Durable state: what is here is in the ring too, and soon on the medium.
+    /// Never falls.
+    term: Term,
+    /// For whom this node voted in `term`; never changes within a term once it is set.
+    vote: Option<NodeId>,
+    /// How far the record of the two has come.
+    recorded: Recorded,
+    /// The terms of the log.
+    runs: TermRuns,
+    /// The last entry that is durable here; at most the last one.
+    durable: LogIndex,
+
+    // Volatile state.
+    role: Role,
+    /// The leader of `term`, once it has been heard.
+    leader: Option<NodeId>,
+    /// Who granted their (pre-)vote in this campaign.
+    votes: NodeSet,
+    following: Following,
+    leading: Leading,
+    timers: Timers,
+    /// One for each other node, by rank.
+    peers: &'a mut [Peer],
+    /// Peers for which [`poll_transmit`](Self::poll_transmit) may have something new.
+    ready: NodeSet,
+    events: Deque<Event, EVENTS>,
+    refusals: Refusals,
+}
+
+/// How far the record of the current term and vote has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Recorded {
+    /// It is not in the ring yet: it goes in at the end of this step, before anything else, or if there is no room, when the log writer has
+    /// made some (P12).
+    Pending,
+    /// It ends here in the ring.
+    Accepted(Position),
+    /// It will be remembered.
+    Durable,
+}
+
+/// What became of a frame.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub enum Handled {
+    /// It was taken, or counted among the refusals.
+    Done,
+    /// The term of this entry is neither in memory nor in the ring: read it from the store, tell it with [`Raft::recall`], and hand in the
+    /// same frame again.
+    NeedsTerm(LogIndex),
+}
+
+impl<'a> Raft<'a> {
+    /// A node that goes on where it stopped, as a follower.
+    ///
+    /// `frame` is the largest frame of the transport in bytes; `peers` has at least one element for each other voter.
+    ///
+    /// # Errors
+    /// The configuration makes no sense; see [`ConfigError`].
+    pub fn new(
+        config: Config,
+        frame: usize,
+        recovered: Recovered,
+        ring: Writer<'a>,
+        peers: &'a mut [Peer],
+        now: Instant,
+    ) -> Result<Self, ConfigError> {
+        config.validate()?;
+        let others = config.peers();
+        let peers = peers.get_mut(..others.len() as usize).ok_or(ConfigError::Peers)?;
+        let command_limit = command_limit(ring.capacity(), frame).ok_or(ConfigError::FrameTooSmall)?;
+        let mut raft = Self {
+            envelope: Envelope { cluster: config.cluster, node: config.id, crc: config.crc },
+            checksum: Checksum::new(config.cluster.0, config.crc),
+            ring,
+            command_limit,
+            term: recovered.term,
+            vote: recovered.vote,
+            recorded: Recorded::Durable,
+            runs: recovered.runs,
+            durable: recovered.last,
+            role: Role::Follower,
+            leader: None,
+            votes: NodeSet::EMPTY,
+            following: Following::default(),
+            leading: Leading::default(),
+            timers: Timers::new(config.seed ^ (u64::from(config.id.get()) << 56)),
+            peers,
+            ready: NodeSet::EMPTY,
+            events: Deque::new(),
+            refusals: Refusals::default(),
+            config,
+        };
+        raft.await_leader(now);
+        Ok(raft)
+    }
+
+    /// A frame came in from the transport.
+    ///
+    /// # Errors
+    /// The frame could not be read; it is counted and changes nothing (T2, T3, T5).
+    pub fn handle_message(&mut self, now: Instant, bytes: &[u8]) -> Result<Handled, FrameError> {
+        if self.role == Role::Halted {
+            return Ok(Handled::Done);
+        }
+        let frame = self.envelope.open(bytes).inspect_err(|_| count(&mut self.refusals.frame))?;
+        if !self.config.voters.contains(frame.from) {
+            count(&mut self.refusals.stranger);
+            return Ok(Handled::Done);
+        }
+        let mut handled = Handled::Done;
+        if self.is_of_this_term(now, frame.from, frame.term, &frame.message) {
+            match frame.message {
+                Message::PreVote(request) => self.handle_pre_vote(now, frame.from, &request),
+                Message::Vote(request) => self.handle_vote(now, frame.from, &request),
+                Message::PreVoteAnswer(answer) => self.handle_pre_vote_answer(now, frame.from, answer),
+                Message::VoteAnswer(answer) => self.handle_vote_answer(now, frame.from, answer),
+                Message::Append(append) => handled = self.handle_append(now, frame.from, &append),
+                Message::AppendAnswer(answer) => self.handle_append_answer(now, frame.from, &answer),
+                Message::AppendRefusal(refusal) => self.handle_append_refusal(now, frame.from, &refusal),
+            }
+        }
+        // A term that was entered is recorded with the vote that was given in it: one record for both.
+        if self.recorded == Recorded::Pending {
+            self.record_term();
+        }
+        Ok(handled)
+    }
+
+    /// The log writer has moved `flushed`.
+    pub fn handle_flushed(&mut self, now: Instant) {
+        self.advance_durable();
+        match self.recorded {
+            Recorded::Accepted(end) if !self.ring.flushed().precedes(end) => {
+                self.recorded = Recorded::Durable;
+                self.term_is_durable(now);
+            }
+            Recorded::Pending => self.record_term(),
+            _ => {}
+        }
+        match self.role {
+            Role::Leader => self.advance_commit(),
+            Role::Follower => self.answer_leader(),
+            _ => {}
+        }
+    }
+
+    /// The term of an entry that [`Handled::NeedsTerm`] asked for.
+    pub fn recall(&mut self, index: LogIndex, term: Term) {
+        self.runs.recall(index, term);
+    }
+
+    /// The store failed: this node falls silent for good (D6).
+    pub fn halt(&mut self) {
+        if self.role != Role::Halted {
+            self.ring.follow();
+            self.role = Role::Halted;
+            self.leader = None;
+            self.tell(Event::Halts);
+        }
+    }
+
+    /// The next event, oldest first.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// The peers for which [`poll_transmit`](Self::poll_transmit) may have something since this was asked last.
+    pub fn take_ready(&mut self) -> NodeSet {
+        core::mem::take(&mut self.ready)
+    }
+
+    /// This moment.
+    pub fn status(&self) -> Status {
+        Status {
+            id: self.config.id,
+            role: self.role,
+            term: self.term,
+            leader: self.leader,
+            last: self.last(),
+            committed: self.committed(),
+            applied: LogIndex(self.ring.applied()),
+            durable: self.durable,
+            accepted: self.ring.accepted(),
+            flushed: self.ring.flushed(),
+        }
+    }
+
+    /// What was refused so far.
+    pub const fn refusals(&self) -> &Refusals {
+        &self.refusals
+    }
+
+    /// The largest command in bytes.
+    pub const fn command_limit(&self) -> usize {
+        self.command_limit
+    }
+
+    /// The configuration.
+    pub const fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Checks what must hold between any two inputs.
+    ///
+    /// # Panics
+    /// It does not hold: a bug. For tests and simulation.
+    pub fn assert_invariants(&self) {
+        let (last, committed) = (self.last(), self.committed());
+        assert!(committed <= last, "committed {committed} is in the log, which ends at {last}");
+        assert!(self.durable <= last, "durable {} is in the log, which ends at {last}", self.durable);
+        assert!(self.runs.last_term() <= self.term, "no entry is of a later term");
+        self.runs.assert_invariants();
+        if self.role == Role::Leader {
+            assert_eq!((self.leader, self.recorded), (Some(self.config.id), Recorded::Durable), "a leader's term is durable");
+            assert!(self.vote == Some(self.config.id), "a leader voted for itself");
+            self.peers.iter().for_each(|peer| peer.assert_invariants(last));
+        }
+        if self.role == Role::Follower {
+            assert!(self.following.matched <= last, "matched is in the log");
+        }
+        assert_eq!(self.ring.reader().leading() != 0, self.role == Role::Leader, "`leading` tells who leads");
+    }
+
+    /// Whether to go on with a message: it is of this node's term, or the node has just entered its term.
+    fn is_of_this_term(&mut self, now: Instant, from: NodeId, term: Term, message: &Message<'_>) -> bool {
+        if let Message::PreVoteAnswer(VoteAnswer { granted: true, .. }) = message {
+            // A grant says nothing about the voter's term, which may be lower or higher (E4).
+            return true;
+        }
+        if term < self.term {
+            count(&mut self.refusals.stale_term);
+            // A leader or candidate of the past must learn of its successor; an answer needs none.
+            if matches!(message, Message::Append(_) | Message::Vote(_) | Message::PreVote(_)) {
+                self.owe(from, Due::TERM);
+            }
+            return false;
+        }
+        if term == self.term {
+            return true;
+        }
+        match message {
+            // It asks about a term that may never be.
+            Message::PreVote(_) => true,
+            Message::Vote(_) if self.hears_leader(now) && self.leader != Some(from) => {
+                count(&mut self.refusals.disruptive);
+                false
+            }
+            _ => {
+                self.enter_term(now, term);
+                true
+            }
+        }
+    }
+
+    /// A later term was heard of: follow in it, whoever leads.
+    fn enter_term(&mut self, now: Instant, term: Term) {
+        self.term = term;
+        self.vote = None;
+        self.recorded = Recorded::Pending;
+        // Grants of an earlier term are not due any more (E2).
+        self.peers.iter_mut().for_each(|peer| peer.due.clear(Due::VOTE));
+        self.follow(now, None);
+    }
+
+    /// Becomes, or stays, a follower in the current term. `leading` is cleared before anything of another leader is written (ring rule 5).
+    fn follow(&mut self, now: Instant, leader: Option<NodeId>) {
+        self.ring.follow();
+        self.role = Role::Follower;
+        self.leader = leader;
+        self.following = Following::default();
+        self.peers.iter_mut().for_each(|peer| peer.due.clear(Due::REQUEST));
+        self.await_leader(now);
+        self.tell(Event::Follows { term: self.term, leader });
+    }
+
+    /// Writes the record of term and vote, or remembers to.
+    fn record_term(&mut self) {
+        self.recorded = match self.ring.append_vote(self.term.0, vote::to_flags(self.vote)) {
+            Ok(_) => Recorded::Accepted(self.ring.accepted()),
+            Err(_) => Recorded::Pending,
+        };
+    }
+
+    /// The record of this term and vote is durable: what waited for it may leave.
+    fn term_is_durable(&mut self, now: Instant) {
+        self.ready = self.config.peers();
+        if self.role == Role::Candidate {
+            // E3: the own vote counts only now.
+            self.count_vote(now, self.config.id);
+        }
+    }
+
+    /// Whether frames that depend on term and vote may leave (E2, L4).
+    fn may_speak(&self) -> bool {
+        self.recorded == Recorded::Durable || self.breaks(Rule::AnswerBeforeDurable)
+    }
+
+    /// Follows `flushed` through the log. A record is durable when it begins before `flushed`, which lies on record boundaries.
+    fn advance_durable(&mut self) {
+        let last = self.last();
+        if self.ring.flushed() == self.ring.accepted() {
+            self.durable = last;
+            return;
+        }
+        while self.durable < last && self.ring.is_durable(self.durable.next().0) {
+            self.durable = self.durable.next();
+        }
+    }
+
+    fn last(&self) -> LogIndex {
+        LogIndex(self.ring.last())
+    }
+
+    fn committed(&self) -> LogIndex {
+        LogIndex(self.ring.committed())
+    }
+
+    /// The term of an entry of the log, if it is in memory or in the ring.
+    fn term_of(&self, index: LogIndex) -> Option<Term> {
+        self.runs.term(index).or_else(|| self.ring.header(index.0).map(|header| Term(header.term)))
+    }
+
+    /// The state kept about `node`; `None` for this node and strangers.
+    fn peer(&mut self, node: NodeId) -> Option<&mut Peer> {
+        let others = self.config.peers();
+        if others.contains(node) { self.peers.get_mut(others.rank(node)) } else { None }
+    }
+
+    /// Something should be sent to `node`.
+    fn owe(&mut self, node: NodeId, due: Due) {
+        if let Some(peer) = self.peer(node) {
+            peer.due.set(due);
+            self.ready.insert(node);
+        }
+    }
+
+    fn tell(&mut self, event: Event) {
+        if self.events.is_full() {
+            self.events.pop_front();
+            count(&mut self.refusals.events);
+        }
+        // There is room: one was just dropped if there was none.
+        let _ = self.events.push_back(event);
+    }
+
+    /// Whether a test asked for this rule to be broken; never in a normal build, where the question costs nothing.
+    #[inline(always)]
+    fn breaks(&self, rule: Rule) -> bool {
+        #[cfg(feature = "planted-faults")]
+        {
+            self.config.planted == Some(rule)
+        }
+        #[cfg(not(feature = "planted-faults"))]
+        {
+            let _ = rule;
+            false
+        }
+    }
+}
+
+#[cfg(feature = "planted-faults")]
+use crate::planted::Planted as Rule;
+
+/// The rules that a test may break; see the feature `planted-faults`.
+#[cfg(not(feature = "planted-faults"))]
+#[derive(Clone, Copy)]
+enum Rule {
+    VoteTwice,
+    AnswerBeforeDurable,
+    VoteForOlderLog,
+    CommitByCounting,
+    AcknowledgeUnflushed,
+    CommitUnmatched,
+    SkipConsistencyCheck,
+    AlwaysTruncate,
+    NeverRetry,
+}
+
+fn count(counter: &mut u32) {
+    *counter = counter.wrapping_add(1);
+}

@@ -1,0 +1,243 @@
+//! Following: take what the leader sends, as far as it fits, and say how far it has become durable.
+
+use quoring_ring::{AppendError, Record, Records};
+
+use super::{Handled, Raft, Recorded, Rule, count};
+use crate::event::{Event, Role};
+use crate::types::{Instant, LogIndex, NodeId, Term};
+use crate::wire::{Append, AppendAnswer, AppendRefusal, Message};
+
+/// What a follower keeps about its leader.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Following {
+    /// The leader's newest pipeline; answers name it (L8).
+    session: u32,
+    /// The last entry known to be this leader's. Never falls while the leader is the same: its log only grows.
+    pub(super) matched: LogIndex,
+    /// The last durable entry it was told of.
+    acknowledged: LogIndex,
+    /// Whether it should be answered even when nothing new is durable.
+    respond: bool,
+    /// The append that does not follow on the log, until it is refused or has become pointless.
+    refused: Option<Refused>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Refused {
+    prev: LogIndex,
+    prev_term: Term,
+}
+
+/// How a record compares with the log.
+enum Place {
+    /// The log has it.
+    Same,
+    /// It goes after the last entry.
+    Next,
+    /// It replaces a conflicting tail.
+    Conflict,
+    /// Its term would contradict an entry that is committed, or the entry before it: no correct leader sends it.
+    Impossible,
+    /// The log's term at its index must be looked up.
+    Unknown,
+}
+
+impl Raft<'_> {
+    /// Raft figure 2, AppendEntries, of this term.
+    pub(super) fn handle_append(&mut self, now: Instant, from: NodeId, append: &Append<'_>) -> Handled {
+        if self.role == Role::Leader || self.leader.is_some_and(|leader| leader != from) {
+            // Two leaders in one term: a forgery, or a fault elsewhere. Never obeyed.
+            count(&mut self.refusals.impossible);
+            return Handled::Done;
+        }
+        if self.leader.is_none() {
+            self.follow(now, Some(from));
+            self.following.session = append.session;
+        }
+        self.timers.heard_at = now;
+        if append.session.wrapping_sub(self.following.session).cast_signed() < 0 {
+            // Delayed from a pipeline that the leader has given up.
+            count(&mut self.refusals.stale_answer);
+            return Handled::Done;
+        }
+        self.following.session = append.session;
+        if self.recorded == Recorded::Pending {
+            self.record_term();
+        }
+        let handled = match self.follows_on(append.prev, append.prev_term) {
+            Some(true) => self.take_entries(append),
+            Some(false) => {
+                self.following.refused = Some(Refused { prev: append.prev, prev_term: append.prev_term });
+                Handled::Done
+            }
+            None => return Handled::NeedsTerm(append.prev),
+        };
+        self.follow_commit(append);
+        self.following.respond |= append.respond;
+        self.answer_leader();
+        handled
+    }
+
+    /// Whether the leader's log and this one are the same up to `prev`: the induction step of log matching (Raft section 5.3).
+    /// `None` when the own term there must be looked up.
+    fn follows_on(&mut self, prev: LogIndex, prev_term: Term) -> Option<bool> {
+        // Committed entries are in every later leader's log (leader completeness; L11).
+        if prev <= self.following.matched || prev <= self.committed() || self.breaks(Rule::SkipConsistencyCheck) && prev <= self.last() {
+            return Some(true);
+        }
+        if prev > self.last() {
+            return Some(false);
+        }
+        let same = self.term_of(prev)? == prev_term;
+        if same {
+            self.following.matched = prev;
+        }
+        Some(same)
+    }
+
+    /// Takes the entries that fit (P11). Each is matched before the next one is looked at, so a second pass over the same frame goes on where
+    /// the first one stopped.
+    fn take_entries(&mut self, append: &Append<'_>) -> Handled {
+        let before = self.following.matched;
+        let (mut index, mut term) = (append.prev, append.prev_term);
+        for record in Records::new(append.records) {
+            let Ok(record) = record else {
+                count(&mut self.refusals.record);
+                break;
+            };
+            index = index.next();
+            let previous = core::mem::replace(&mut term, Term(record.header.term));
+            if index <= self.following.matched && !self.breaks(Rule::AlwaysTruncate) {
+                continue;
+            }
+            if !self.is_entry(&record, index) {
+                count(&mut self.refusals.record);
+                break;
+            }
+            match self.place(index, term, previous) {
+                Place::Same => self.following.matched = index,
+                Place::Next | Place::Conflict => {
+                    if !self.accept(&record, index) {
+                        break;
+                    }
+                }
+                Place::Unknown => return Handled::NeedsTerm(index),
+                Place::Impossible => {
+                    count(&mut self.refusals.impossible);
+                    break;
+                }
+            }
+        }
+        // Entries that brought nothing new: the answer to the first copy may be lost.
+        self.following.respond |= self.following.matched == before && !append.records.is_empty();
+        Handled::Done
+    }
+
+    /// Whether the record is an undamaged entry of this index (T2).
+    fn is_entry(&self, record: &Record<'_>, index: LogIndex) -> bool {
+        record.header.kind.is_entry()
+            && record.header.index_low == index.0 as u32
+            && self.checksum.verify(record, (index.0 >> 32) as u32).is_ok()
+    }
+
+    fn place(&self, index: LogIndex, term: Term, previous: Term) -> Place {
+        if term < previous || term > self.term {
+            return Place::Impossible;
+        }
+        if index > self.last() {
+            return Place::Next;
+        }
+        if self.breaks(Rule::AlwaysTruncate) && index > self.committed() {
+            return Place::Conflict;
+        }
+        match self.term_of(index) {
+            Some(own) if own == term => Place::Same,
+            // What is committed is never truncated (L2); only a conflict truncates, a shorter or older append does not.
+            _ if index <= self.committed() => Place::Impossible,
+            Some(_) => Place::Conflict,
+            None => Place::Unknown,
+        }
+    }
+
+    /// Appends a record of the leader; whether there was room.
+    fn accept(&mut self, record: &Record<'_>, index: LogIndex) -> bool {
+        if self.recorded == Recorded::Pending {
+            // The term goes first.
+            self.following.respond = true;
+            return false;
+        }
+        let truncates = index <= self.last();
+        match self.ring.append_record(record, index.0) {
+            Ok(_) => {
+                self.runs.append(index, Term(record.header.term));
+                self.durable = self.durable.min(index.previous());
+                self.following.matched = index;
+                if truncates {
+                    self.tell(Event::Truncates { from: index });
+                }
+                true
+            }
+            Err(AppendError::Full) => {
+                count(&mut self.refusals.ring_full);
+                self.following.respond = true;
+                false
+            }
+            Err(_) => {
+                count(&mut self.refusals.record);
+                false
+            }
+        }
+    }
+
+    /// L3 with the stronger bound: what is matched with this leader, of which `prev` and the entries just taken are a part.
+    fn follow_commit(&mut self, append: &Append<'_>) {
+        let known = if self.breaks(Rule::CommitUnmatched) { self.last() } else { self.following.matched };
+        let commit = append.commit.min(known);
+        if commit > self.committed() {
+            self.ring.commit(commit.0);
+        }
+    }
+
+    /// Marks the leader as ready for an answer if one is due.
+    pub(super) fn answer_leader(&mut self) {
+        if let Some(leader) = self.leader
+            && (self.following.respond || self.following.refused.is_some() || self.acknowledgeable() > self.following.acknowledged)
+        {
+            self.ready.insert(leader);
+        }
+    }
+
+    /// L4: what is this leader's and durable here.
+    fn acknowledgeable(&self) -> LogIndex {
+        let durable = if self.breaks(Rule::AcknowledgeUnflushed) { self.last() } else { self.durable };
+        self.following.matched.min(durable)
+    }
+
+    /// What the leader should be told now.
+    pub(super) fn poll_answer(&mut self) -> Option<Message<'static>> {
+        let (session, last) = (self.following.session, self.last());
+        let refused = self.following.refused.take().filter(|refused| refused.prev > self.following.matched);
+        if let Some(refused) = refused {
+            let hint = self.runs.last_at_most(refused.prev.min(last), refused.prev_term);
+            // What is committed matches, so the search never has to go below it. The term there may be forgotten; any that is not above the
+            // leader's own then says "start here".
+            let hint = hint.unwrap_or(LogIndex::ZERO).max(self.committed());
+            let hint_term = self.term_of(hint).unwrap_or(self.term);
+            let room = self.room();
+            return Some(Message::AppendRefusal(AppendRefusal { session, room, rejected: refused.prev, hint, hint_term }));
+        }
+        let matched = self.acknowledgeable();
+        if !self.following.respond && matched <= self.following.acknowledged {
+            return None;
+        }
+        self.following.respond = false;
+        self.following.acknowledged = matched;
+        let received = self.following.matched;
+        Some(Message::AppendAnswer(AppendAnswer { session, room: self.room(), matched, received }))
+    }
+
+    /// What the ring can take now, in bytes.
+    fn room(&mut self) -> u32 {
+        u32::try_from(self.ring.room()).unwrap_or(u32::MAX)
+    }
+}

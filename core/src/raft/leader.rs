@@ -1,0 +1,151 @@
+//! Leading: the no-op, the commit rule, the peers' progress.
+
+use quoring_ring::{Kind, Position};
+
+use super::{Raft, Rule, count};
+use crate::event::{Event, Role, StepDown};
+use crate::members::NodeSet;
+use crate::progress::{Due, Mode, Peer};
+use crate::types::{Duration, Instant, LogIndex, NodeId};
+use crate::wire::{AppendAnswer, AppendRefusal};
+
+/// What a leader keeps about its own term.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Leading {
+    /// The no-op that began the term: entries below are of earlier terms.
+    pub(super) first: LogIndex,
+    /// `flushed` when it was last seen to move.
+    flushed: Position,
+    /// When that was.
+    flushed_at: Instant,
+}
+
+impl Raft<'_> {
+    /// Elected: this node leads its term and begins it with a no-op, so that it can commit what it inherited (Raft section 8).
+    pub(super) fn lead(&mut self, now: Instant) {
+        self.role = Role::Leader;
+        self.leader = Some(self.config.id);
+        self.ring.lead(self.term.0);
+        let (last, beat) = (self.last(), self.config.heartbeat_interval);
+        for peer in self.peers.iter_mut() {
+            peer.lead(self.timers.random() as u32, last, now, beat);
+        }
+        self.leading = Leading { first: last.next(), flushed: self.ring.flushed(), flushed_at: now };
+        self.tell(Event::Leads { term: self.term });
+        self.arm_tick(now);
+        // There was room when the campaign began, and only a leader's entries could have taken it since.
+        if self.append_own(Kind::NoOp, &[]).is_err() {
+            self.step_down(now, StepDown::NoRoom);
+        }
+    }
+
+    /// Gives up the office without knowing a successor.
+    fn step_down(&mut self, now: Instant, reason: StepDown) {
+        self.tell(Event::StepsDown { term: self.term, reason });
+        self.follow(now, None);
+    }
+
+    /// The heartbeat tick: CheckQuorum, the own medium, heartbeats, lost probes.
+    pub(super) fn look_after_peers(&mut self, now: Instant) {
+        if let Some(reason) = self.is_unfit(now) {
+            return self.step_down(now, reason);
+        }
+        let (interval, longest) = (self.config.heartbeat_interval, self.config.election_timeout);
+        let never_retry = self.breaks(Rule::NeverRetry);
+        for peer in self.peers.iter_mut() {
+            // A successful append counts as a heartbeat (L13).
+            if !peer.sent || now - peer.heard_at > interval {
+                peer.due.set(Due::HEARTBEAT);
+            }
+            peer.sent = false;
+            if peer.mode == Mode::Probe && peer.probed && now >= peer.retry_at && !never_retry {
+                peer.probed = false;
+                peer.backoff = Duration(peer.backoff.0.saturating_mul(2)).min(longest);
+            }
+        }
+        self.ready = self.config.peers();
+    }
+
+    /// Why this node should lead no longer: nobody hears it, or its medium hangs while its radio still sends.
+    fn is_unfit(&mut self, now: Instant) -> Option<StepDown> {
+        let timeout = self.config.election_timeout;
+        let (flushed, accepted) = (self.ring.flushed(), self.ring.accepted());
+        if flushed != self.leading.flushed || flushed == accepted {
+            (self.leading.flushed, self.leading.flushed_at) = (flushed, now);
+        } else if now - self.leading.flushed_at > timeout {
+            return Some(StepDown::StoreStalled);
+        }
+        let heard = self.holders(|peer| now - peer.heard_at <= timeout, true);
+        (!heard.is_quorum_of(self.config.voters)).then_some(StepDown::NoQuorum)
+    }
+
+    /// Commits what a quorum holds, if it is of this term (Raft section 5.4.2, figure 8; L5). The own node is one voter among others (P6).
+    pub(super) fn advance_commit(&mut self) {
+        let committed = self.committed();
+        let mut best = committed;
+        for index in self.peers.iter().map(|peer| peer.matched).chain([self.durable]) {
+            if index > best && self.holders(|peer| peer.matched >= index, self.durable >= index).is_quorum_of(self.config.voters) {
+                best = index;
+            }
+        }
+        if best > committed && (best >= self.leading.first || self.breaks(Rule::CommitByCounting)) {
+            self.ring.commit(best.0);
+            // Commit-only updates travel at once (L13).
+            self.ready = self.config.peers();
+        }
+    }
+
+    /// The peers for which `test` holds, and this node if `own`.
+    fn holders(&self, test: impl Fn(&Peer) -> bool, own: bool) -> NodeSet {
+        let peers = self.config.peers().iter().zip(self.peers.iter());
+        let set: NodeSet = peers.filter(|(_, peer)| test(peer)).map(|(node, _)| node).collect();
+        if own { set.with(self.config.id) } else { set }
+    }
+
+    pub(super) fn handle_append_answer(&mut self, now: Instant, from: NodeId, answer: &AppendAnswer) {
+        let (last, beat) = (self.last(), self.config.heartbeat_interval);
+        if answer.matched > answer.received || answer.received > last {
+            // R12
+            return count(&mut self.refusals.impossible);
+        }
+        let Some(peer) = self.answering(now, from, answer.session) else { return };
+        peer.backoff = beat;
+        peer.received(answer.received, answer.room);
+        peer.next = peer.next.max(answer.received.next());
+        if peer.mode == Mode::Probe && answer.received.next() >= peer.next {
+            peer.mode = Mode::Replicate;
+        }
+        let progress = answer.matched > peer.matched;
+        peer.matched = peer.matched.max(answer.matched);
+        self.ready.insert(from);
+        if progress && answer.matched > self.committed() {
+            self.advance_commit();
+        }
+    }
+
+    /// The logs meet at or below the hint. A refusal of what has matched since, or of another than the last probe, is old (L7, R4).
+    pub(super) fn handle_append_refusal(&mut self, now: Instant, from: NodeId, refusal: &AppendRefusal) {
+        let below = refusal.hint.min(refusal.rejected.previous()).min(self.last());
+        // If the run is forgotten, the hint itself is tried: the follower never goes below what it knows to be committed.
+        let meet = self.runs.last_at_most(below, refusal.hint_term).unwrap_or(below);
+        let Some(peer) = self.answering(now, from, refusal.session) else { return };
+        let stale = refusal.rejected <= peer.matched || refusal.rejected >= peer.next;
+        if stale || peer.mode == Mode::Probe && refusal.rejected != peer.next.previous() {
+            return count(&mut self.refusals.stale_answer);
+        }
+        peer.probe(meet.max(peer.matched).next(), now);
+        peer.credit = refusal.room;
+        self.ready.insert(from);
+    }
+
+    /// The peer, if this node leads and the answer belongs to the peer's pipeline (L8).
+    fn answering(&mut self, now: Instant, from: NodeId, session: u32) -> Option<&mut Peer> {
+        if self.role != Role::Leader || self.peer(from).is_none_or(|peer| peer.session != session) {
+            count(&mut self.refusals.stale_answer);
+            return None;
+        }
+        let peer = self.peer(from)?;
+        peer.heard_at = now;
+        Some(peer)
+    }
+}

@@ -1,0 +1,114 @@
+//! New entries of a leader, and who may have room for them.
+
+use core::fmt;
+
+use quoring_ring::{AppendError, HEADER, Kind, UNIT, record_size};
+
+use super::{Raft, count};
+use crate::event::Role;
+use crate::types::{LogIndex, NodeId, Term};
+use crate::wire::APPEND_HEADER;
+
+/// Which entry: no two entries of a cluster have the same term and index (Raft figure 3, log matching).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct EntryId {
+    /// The term of the leader that appended it.
+    pub term: Term,
+    /// Its place in the log.
+    pub index: LogIndex,
+}
+
+/// Why a command was not taken. Nothing of it was stored.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum ProposeError {
+    /// Propose at this node instead, if it is known.
+    NotLeader(Option<NodeId>),
+    /// No record of the ring, or no frame, takes more than this many bytes (L10).
+    TooLarge(usize),
+    /// The store or the application is behind: wait until it has caught up (P10).
+    Busy,
+    /// The node has stopped.
+    Halted,
+}
+
+/// The largest command for a ring of `capacity` bytes and frames of `frame` bytes, so that every entry fits both (L10).
+pub const fn command_limit(capacity: usize, frame: usize) -> Option<usize> {
+    let Some(in_frame) = frame.checked_sub(APPEND_HEADER) else { return None };
+    let record = if capacity / 2 < in_frame { capacity / 2 } else { in_frame };
+    // Records are padded to whole headers.
+    let Some(payload) = (record / HEADER * HEADER).checked_sub(HEADER) else { return None };
+    Some(if payload > u16::MAX as usize / HEADER * HEADER { u16::MAX as usize / HEADER * HEADER } else { payload })
+}
+
+impl Raft<'_> {
+    /// Appends a command to the leader's log. It is not yet durable or committed.
+    ///
+    /// # Errors
+    /// See [`ProposeError`]; nothing was stored.
+    pub fn propose(&mut self, command: &[u8]) -> Result<EntryId, ProposeError> {
+        match self.role {
+            Role::Leader => {}
+            Role::Halted => return Err(ProposeError::Halted),
+            _ => return Err(ProposeError::NotLeader(self.leader)),
+        }
+        if command.len() > self.command_limit {
+            return Err(ProposeError::TooLarge(self.command_limit));
+        }
+        if !self.has_room_for_clients(record_size(command.len())) {
+            count(&mut self.refusals.busy);
+            return Err(ProposeError::Busy);
+        }
+        self.append_own(Kind::Command, command).map_err(|_| {
+            count(&mut self.refusals.busy);
+            ProposeError::Busy
+        })
+    }
+
+    /// Whether the store or the application is so far behind that a command of `bytes` must wait; see [`Self::propose`].
+    pub fn is_busy(&self, bytes: usize) -> bool {
+        !self.has_room_for_clients(record_size(bytes))
+    }
+
+    /// Appends an entry of this term.
+    pub(super) fn append_own(&mut self, kind: Kind, payload: &[u8]) -> Result<EntryId, AppendError> {
+        let id = EntryId { term: self.term, index: self.last().next() };
+        self.ring.append(kind, id.term.0, id.index.0, payload)?;
+        self.runs.append(id.index, id.term);
+        self.ready = self.config.peers();
+        Ok(id)
+    }
+
+    /// Clients may fill half of the ring with what is not durable, and three quarters of it, and of the slots, with what is not applied. The rest is for
+    /// votes, no-ops and configurations, which are never refused (P12).
+    fn has_room_for_clients(&self, size: usize) -> bool {
+        let (capacity, accepted) = (self.ring.capacity(), self.ring.accepted());
+        let since = |start: quoring_ring::Position| accepted.since(start) as usize * UNIT + size;
+        let (last, applied) = (self.ring.last(), self.ring.applied());
+        let unapplied = match self.ring.position(applied.saturating_add(1)) {
+            _ if applied >= last => 0,
+            Some(start) => since(start),
+            // The application reads from the store, more than a ring behind.
+            None => usize::MAX,
+        };
+        since(self.ring.flushed()) <= capacity / 2
+            && unapplied <= capacity / 4 * 3
+            && last.saturating_sub(applied) < (self.ring.slots() / 4 * 3) as u64
+    }
+}
+
+impl fmt::Display for ProposeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotLeader(Some(leader)) => write!(f, "node {leader} leads"),
+            Self::NotLeader(None) => f.write_str("no leader is known"),
+            Self::TooLarge(limit) => write!(f, "a command has at most {limit} bytes"),
+            Self::Busy => f.write_str("the store or the application is behind"),
+            Self::Halted => f.write_str("the node has stopped"),
+        }
+    }
+}
+
+impl core::error::Error for ProposeError {}

@@ -1,0 +1,101 @@
+//! Deadlines instead of ticks (F3): what the node waits for, and what happens when it has waited long enough.
+
+use super::{Raft, Recorded, count};
+use crate::event::Role;
+use crate::types::{Duration, Instant};
+
+/// The deadlines of a node, and the chance in them.
+#[derive(Debug)]
+pub(super) struct Timers {
+    /// When the leader was last heard, or the wait for one began.
+    pub(super) heard_at: Instant,
+    /// How long to wait from then on; drawn anew for each wait (E1, E6).
+    pub(super) patience: Duration,
+    /// When a leader next looks after its peers, or a candidate repeats its requests.
+    pub(super) tick_at: Instant,
+    random: u64,
+}
+
+impl Timers {
+    pub(super) fn new(seed: u64) -> Self {
+        Self {
+            heard_at: Instant(0),
+            patience: Duration::ZERO,
+            tick_at: Instant(0),
+            // Spread the seed; xorshift must not start at zero.
+            random: seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1,
+        }
+    }
+
+    /// The next number of an xorshift generator.
+    pub(super) fn random(&mut self) -> u64 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        self.random
+    }
+}
+
+impl Raft<'_> {
+    /// When [`handle_timeout`](Self::handle_timeout) is next due. Ask again after every input; it may be earlier then. A node that halted waits for
+    /// nothing.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        match self.role {
+            Role::Halted => None,
+            Role::Leader => Some(self.timers.tick_at),
+            Role::Follower => Some(self.election_at()),
+            Role::PreCandidate | Role::Candidate => Some(self.election_at().min(self.timers.tick_at)),
+        }
+    }
+
+    /// Time has passed. May be called at any time; does nothing before the deadline.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        match self.role {
+            Role::Halted => {}
+            Role::Leader => {
+                if now >= self.timers.tick_at {
+                    self.arm_tick(now);
+                    self.look_after_peers(now);
+                }
+            }
+            _ if now >= self.election_at() => self.ask_pre_vote(now),
+            Role::PreCandidate | Role::Candidate if now >= self.timers.tick_at => {
+                self.arm_tick(now);
+                self.repeat_requests();
+            }
+            _ => {}
+        }
+    }
+
+    /// Waits for a leader for one to two election timeouts from now. Also after stepping down (E5).
+    pub(super) fn await_leader(&mut self, now: Instant) {
+        let timeout = self.config.election_timeout.0.max(1);
+        self.timers.heard_at = now;
+        self.timers.patience = Duration(timeout.saturating_add(self.timers.random() % timeout));
+    }
+
+    pub(super) fn arm_tick(&mut self, now: Instant) {
+        self.timers.tick_at = now + self.config.heartbeat_interval;
+    }
+
+    /// Whether a leader has been heard within the shortest election timeout, so that nobody else is needed (E1).
+    pub(super) fn hears_leader(&self, now: Instant) -> bool {
+        let heard = self.leader.is_some() && now - self.timers.heard_at < self.config.election_timeout;
+        // A leader hears itself, until it steps down for want of a quorum.
+        heard || self.role == Role::Leader
+    }
+
+    /// Whether the node could lead: its term can rise, its medium keeps up, and vote and no-op find room (E7, P12).
+    pub(super) fn can_campaign(&mut self) -> bool {
+        const VOTE_AND_NO_OP: usize = 2 * quoring_ring::HEADER;
+        let able = self.term.next().is_some() && self.recorded == Recorded::Durable && self.ring.room() >= VOTE_AND_NO_OP;
+        if !able {
+            count(&mut self.refusals.unable);
+        }
+        able
+    }
+
+    fn election_at(&self) -> Instant {
+        self.timers.heard_at + self.timers.patience
+    }
+}

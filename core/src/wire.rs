@@ -1,0 +1,13 @@
+//! The bytes on the wire, drawn in `WIRE.md`: little-endian, fixed layouts, one message a frame.
+//!
+//! *Panic contract*: decoding takes any bytes and never panics; encoding into a buffer that is too short says so.
+
+mod bytes;
+mod frame;
+mod message;
+
+pub use frame::{Envelope, Frame, FrameError, HEADER};
+pub use message::{APPEND_HEADER, Append, AppendAnswer, AppendRefusal, Message, VoteAnswer, VoteRequest};
+
+/// The version of the format. A frame of another version is refused.
+pub const VERSION: u8 = 1;

@@ -1,0 +1,31 @@
+//! Why a node stops for good.
+
+use core::fmt;
+
+use quoring_core::LogIndex;
+
+/// A node that cannot trust its medium falls silent (fail-stop, D6): it neither acknowledges nor votes any more, and the others go on.
+/// Restart it once the medium is repaired or replaced.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum Halt {
+    /// The store failed to append.
+    Append,
+    /// The store failed to read this entry, which it holds.
+    Read(LogIndex),
+    /// The store returned something else than this entry.
+    Corrupt(LogIndex),
+}
+
+impl fmt::Display for Halt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Append => f.write_str("the store failed to append"),
+            Self::Read(index) => write!(f, "the store failed to read entry {index}"),
+            Self::Corrupt(index) => write!(f, "the store returned something else than entry {index}"),
+        }
+    }
+}
+
+impl core::error::Error for Halt {}

@@ -1,0 +1,58 @@
+//! Raft consensus in constant memory: what users depend on.
+//!
+//! A node is one static, one call and three handles:
+//!
+//! ```text
+//!  static Resources --- new(config, store, transport, clock, &mut resources) ---> Node       propose, status   (Copy)
+//!                                                                             |-> Committed  the application
+//!                                                                             '-> Runner     run() or split()
+//! ```
+//!
+//! Inside, tasks watch pointers instead of receiving messages:
+//!
+//! | task | watches | does |
+//! |---|---|---|
+//! | log writer | `accepted` | [`LogStore::append`], moves `flushed` |
+//! | replicator, one a peer | what is due to the peer | copies entries from ring or store, [`Transport::send`] |
+//! | receiver | the transport | steps the core |
+//! | ticker | the next deadline | steps the core |
+//! | [`Committed`], the application's | min(`flushed`, `committed`) | lends entries, moves `applied` |
+#![no_std]
+
+#[cfg(any(test, feature = "std"))]
+extern crate std;
+
+mod answer;
+pub mod clock;
+mod committed;
+mod halt;
+mod node;
+mod platform;
+mod proposals;
+mod resources;
+mod runner;
+mod shared;
+mod start;
+pub mod store;
+mod task;
+pub mod transport;
+mod wake;
+
+pub use answer::{ANSWER, Answer};
+pub use clock::Clock;
+pub use committed::{Committed, Entry};
+pub use halt::Halt;
+pub use node::{Lost, Node, Pending, ProposalError, ProposeError};
+pub use platform::Platform;
+pub use resources::Resources;
+pub use runner::{Runner, Tasks};
+pub use start::{StartError, new};
+pub use store::{LogStore, ReadError};
+pub use task::{LogWriter, Receiver, Replicator, Ticker};
+pub use transport::Transport;
+
+#[cfg(feature = "planted-faults")]
+pub use quoring_core::Planted;
+pub use quoring_core::{
+    ClusterId, Config, ConfigError, Duration, EntryId, Event, Instant, LogIndex, NodeId, NodeSet, Refusals, Role, Status, StepDown, Term,
+};

@@ -1,0 +1,266 @@
+//! The handle for clients.
+
+use core::fmt;
+use core::future::{Future, poll_fn};
+use core::pin::Pin;
+use core::task::{Context, Poll};
+
+use quoring_core::{EntryId, Event, LogIndex, NodeId, Refusals, Role, Status, Term};
+use quoring_ring::WakerCell;
+
+use crate::answer::Answer;
+use crate::halt::Halt;
+use crate::platform::Platform;
+use crate::shared::Shared;
+
+/// A running node. `Copy`: give one to every client.
+pub struct Node<'a, P: Platform> {
+    shared: &'a Shared<'a, P>,
+}
+
+/// Why a command was not taken. Nothing of it was stored; it may be proposed again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum ProposeError {
+    /// Propose at this node instead, if it is known; else ask again after an election.
+    NotLeader {
+        /// The leader.
+        leader: Option<NodeId>,
+    },
+    /// No entry takes more bytes than this.
+    TooLarge {
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// The store or the application is behind; [`Node::propose`] waits (P10).
+    Busy,
+    /// As many clients wait for answers as the resources have room for; [`Node::propose`] waits.
+    TooManyPending,
+    /// The node has stopped; see [`Node::halted`].
+    Halted,
+}
+
+/// Why a proposal that was accepted got no answer (R7).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+#[repr(u8)]
+pub enum Lost {
+    /// The node leads no longer. Whether the entry will be committed is not known here.
+    LeadershipLost,
+    /// Another entry was committed in its place: it never will be.
+    Superseded,
+    /// The node has stopped. Whether the entry will be committed is not known here.
+    Halted,
+}
+
+/// Why [`Node::propose`] has no answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum ProposalError {
+    /// Nothing was stored.
+    Refused(ProposeError),
+    /// It was stored, and then the answer got lost.
+    Lost(Lost),
+}
+
+impl<'a, P: Platform> Node<'a, P> {
+    pub(crate) const fn new(shared: &'a Shared<'a, P>) -> Self {
+        Self { shared }
+    }
+
+    /// Appends `command` to the log now. The proposal waits for the application's answer.
+    ///
+    /// # Errors
+    /// See [`ProposeError`]; nothing was stored.
+    pub fn try_propose(&self, command: &[u8]) -> Result<Pending<'a, P>, ProposeError> {
+        let shared = self.shared;
+        shared.step(|state| {
+            let slot = state.proposals.free().ok_or(ProposeError::TooManyPending);
+            // Who leads is worth more to the client than that the table is full.
+            let slot = if state.raft.status().role == Role::Leader { slot? } else { 0 };
+            let entry = state.raft.propose(command)?;
+            state.proposals.wait(slot, entry);
+            Ok(Pending { shared, slot, entry, done: false })
+        })
+    }
+
+    /// Appends `command` to the log, waiting for room if need be, and waits until it is committed and applied on this node. The application's answer.
+    ///
+    /// Dropping the future takes nothing back: once it was accepted, the command may be committed.
+    ///
+    /// # Errors
+    /// See [`ProposalError`].
+    pub async fn propose(&self, command: &[u8]) -> Result<Answer, ProposalError> {
+        let pending = poll_fn(|cx| self.poll_propose(cx, command)).await.map_err(ProposalError::Refused)?;
+        pending.await.map_err(ProposalError::Lost)
+    }
+
+    /// The node at this moment.
+    pub fn status(&self) -> Status {
+        self.shared.with(|state| state.raft.status())
+    }
+
+    /// What the node has refused so far.
+    pub fn refusals(&self) -> Refusals {
+        self.shared.with(|state| *state.raft.refusals())
+    }
+
+    /// The largest command in bytes.
+    pub fn command_limit(&self) -> usize {
+        self.shared.with(|state| state.raft.command_limit())
+    }
+
+    /// The next event for a log, oldest first. The last few are kept.
+    pub fn poll_event(&self) -> Option<Event> {
+        self.shared.with(|state| state.raft.poll_event())
+    }
+
+    /// Why the node stopped, if it did.
+    pub fn halted(&self) -> Option<Halt> {
+        self.shared.halted()
+    }
+
+    /// Checks what must hold between any two inputs.
+    ///
+    /// # Panics
+    /// It does not hold: a bug. For tests and simulation.
+    pub fn assert_invariants(&self) {
+        self.shared.with(|state| state.raft.assert_invariants());
+    }
+
+    fn poll_propose(&self, cx: &mut Context<'_>, command: &[u8]) -> Poll<Result<Pending<'a, P>, ProposeError>> {
+        match self.try_propose(command) {
+            Err(ProposeError::Busy | ProposeError::TooManyPending) => {}
+            result => return Poll::Ready(result),
+        }
+        // Register, then look again: room may have come in between (P2).
+        self.shared.with(|state| state.room.register(cx.waker()));
+        match self.try_propose(command) {
+            Err(ProposeError::Busy | ProposeError::TooManyPending) => Poll::Pending,
+            result => Poll::Ready(result),
+        }
+    }
+}
+
+/// A proposal that was accepted: await it for the application's answer.
+///
+/// Cancel-safe: dropping it frees its place; the entry may still be committed.
+#[must_use = "the outcome is known only when this is awaited"]
+pub struct Pending<'a, P: Platform> {
+    shared: &'a Shared<'a, P>,
+    slot: usize,
+    entry: EntryId,
+    done: bool,
+}
+
+impl<P: Platform> Pending<'_, P> {
+    /// Where the entry is in the log.
+    pub const fn index(&self) -> LogIndex {
+        self.entry.index
+    }
+
+    /// The term in which it was proposed.
+    pub const fn term(&self) -> Term {
+        self.entry.term
+    }
+}
+
+impl<P: Platform> Future for Pending<'_, P> {
+    type Output = Result<Answer, Lost>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let (shared, slot) = (self.shared, self.slot);
+        if let Some(cell) = shared.wakes.proposals.get(slot) {
+            cell.register(cx.waker());
+        }
+        let outcome = shared.with(|state| {
+            let outcome = state.proposals.take(slot);
+            if outcome.is_some() {
+                state.room.wake();
+            }
+            outcome
+        });
+        match outcome {
+            Some(outcome) => {
+                self.done = true;
+                Poll::Ready(outcome)
+            }
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl<P: Platform> Drop for Pending<'_, P> {
+    fn drop(&mut self) {
+        if !self.done {
+            self.shared.with(|state| {
+                state.proposals.abandon(self.slot);
+                state.room.wake();
+            });
+        }
+    }
+}
+
+impl<P: Platform> Clone for Node<'_, P> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<P: Platform> Copy for Node<'_, P> {}
+
+impl<P: Platform> fmt::Debug for Node<'_, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Node").field(&self.status()).finish()
+    }
+}
+
+impl From<quoring_core::ProposeError> for ProposeError {
+    fn from(error: quoring_core::ProposeError) -> Self {
+        match error {
+            quoring_core::ProposeError::NotLeader(leader) => Self::NotLeader { leader },
+            quoring_core::ProposeError::TooLarge(limit) => Self::TooLarge { limit },
+            quoring_core::ProposeError::Halted => Self::Halted,
+            // Whatever else the core will refuse, it refuses for now.
+            _ => Self::Busy,
+        }
+    }
+}
+
+impl fmt::Display for ProposeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotLeader { leader: Some(leader) } => write!(f, "node {leader} leads"),
+            Self::NotLeader { leader: None } => f.write_str("no leader is known"),
+            Self::TooLarge { limit } => write!(f, "a command has at most {limit} bytes"),
+            Self::Busy => f.write_str("the store or the application is behind"),
+            Self::TooManyPending => f.write_str("too many proposals wait for their answers"),
+            Self::Halted => f.write_str("the node has stopped"),
+        }
+    }
+}
+
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::LeadershipLost => "the node leads no longer; the outcome is open",
+            Self::Superseded => "another entry was committed in its place",
+            Self::Halted => "the node has stopped; the outcome is open",
+        })
+    }
+}
+
+impl fmt::Display for ProposalError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(error) => error.fmt(f),
+            Self::Lost(lost) => lost.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for ProposeError {}
+impl core::error::Error for Lost {}
+impl core::error::Error for ProposalError {}

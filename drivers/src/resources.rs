@@ -1,0 +1,108 @@
+//! All memory of a node, in one place that its user owns.
+
+use quoring_core::Peer;
+use quoring_ring::Storage;
+
+use crate::platform::Platform;
+use crate::proposals::Proposal;
+use crate::shared::Shared;
+use crate::wake::{Cell, Wake};
+
+/// The memory of one node: `UNITS` times 8 bytes of ring, `SLOTS` indices that can be found in it, `PEERS` other nodes, frames of up to `FRAME`
+/// bytes, and `PROPOSALS` clients waiting at a time. `UNITS` and `SLOTS` are powers of two.
+///
+/// Its initial image is all zero, so a static of it lies in `.bss`, and its size is a constant (F4):
+///
+/// ```ignore
+/// static RESOURCES: ConstStaticCell<Resources<'static, Board, 256, 64, 2, 256>> = ConstStaticCell::new(Resources::new());
+/// ```
+///
+/// The lifetime is that of the borrow: a node takes its resources once and for all.
+pub struct Resources<
+    'a,
+    P: Platform,
+    const UNITS: usize,
+    const SLOTS: usize,
+    const PEERS: usize,
+    const FRAME: usize,
+    const PROPOSALS: usize = 8,
+> {
+    pub(crate) storage: Storage<UNITS, SLOTS>,
+    pub(crate) peers: [Peer; PEERS],
+    pub(crate) buffers: Buffers<PEERS, FRAME>,
+    pub(crate) proposals: [Proposal; PROPOSALS],
+    pub(crate) wakes: Wakes<P, PEERS, PROPOSALS>,
+    pub(crate) shared: Place<Shared<'a, P>>,
+}
+
+/// One frame for each task that needs one.
+pub(crate) struct Buffers<const PEERS: usize, const FRAME: usize> {
+    pub(crate) replicators: [[u8; FRAME]; PEERS],
+    pub(crate) receiver: [u8; FRAME],
+    pub(crate) log_writer: [u8; FRAME],
+    pub(crate) committed: [u8; FRAME],
+}
+
+/// The watchers whose number depends on the node.
+pub(crate) struct Wakes<P: Platform, const PEERS: usize, const PROPOSALS: usize> {
+    pub(crate) replicators: [Wake<P::Mutex>; PEERS],
+    pub(crate) proposals: [Cell<P::Mutex>; PROPOSALS],
+}
+
+/// A place for a value that is made later. Its tag is written out so that "vacant" is zero, whatever the value is made of.
+#[repr(u8)]
+pub(crate) enum Place<T> {
+    Vacant = 0,
+    Taken(T) = 1,
+}
+
+impl<P: Platform, const UNITS: usize, const SLOTS: usize, const PEERS: usize, const FRAME: usize, const PROPOSALS: usize>
+    Resources<'_, P, UNITS, SLOTS, PEERS, FRAME, PROPOSALS>
+{
+    const CHECKED: () = {
+        assert!(PROPOSALS >= 1 && PROPOSALS <= 64, "waiting clients are woken by the bits of one u64");
+        assert!(PEERS < quoring_core::NodeId::COUNT, "there are 31 other nodes at most");
+        assert!(FRAME <= u16::MAX as usize, "lengths on the wire have 16 bits");
+    };
+
+    /// Zeros.
+    #[must_use]
+    pub const fn new() -> Self {
+        const { Self::CHECKED };
+        Self {
+            storage: Storage::new(),
+            peers: [Peer::EMPTY; PEERS],
+            buffers: Buffers {
+                replicators: [[0; FRAME]; PEERS],
+                receiver: [0; FRAME],
+                log_writer: [0; FRAME],
+                committed: [0; FRAME],
+            },
+            proposals: [Proposal::Free; PROPOSALS],
+            wakes: Wakes {
+                replicators: [const { Wake::new(Cell::new()) }; PEERS],
+                proposals: [const { Cell::new() }; PROPOSALS],
+            },
+            shared: Place::Vacant,
+        }
+    }
+}
+
+impl<P: Platform, const UNITS: usize, const SLOTS: usize, const PEERS: usize, const FRAME: usize, const PROPOSALS: usize> Default
+    for Resources<'_, P, UNITS, SLOTS, PEERS, FRAME, PROPOSALS>
+{
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T> Place<T> {
+    /// Puts the value there.
+    pub(crate) fn fill(&mut self, value: T) -> &mut T {
+        *self = Self::Taken(value);
+        match self {
+            Self::Taken(value) => value,
+            Self::Vacant => unreachable!("just filled"),
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! The tasks of a node, together or one by one.
+
+use embassy_futures::select::{Either4, select_array, select4};
+use quoring_ring::Flusher;
+
+use crate::halt::Halt;
+use crate::platform::Platform;
+use crate::shared::Shared;
+use crate::task::{LogWriter, Receiver, Replicator, Ticker};
+
+/// All tasks of a node. Dropping it, or a future of it, stops the node as a loss of power would.
+pub struct Runner<'a, P: Platform, const PEERS: usize> {
+    tasks: Tasks<'a, P, PEERS>,
+}
+
+/// The tasks one by one, for executors of different priority or for threads. All of them must run.
+pub struct Tasks<'a, P: Platform, const PEERS: usize> {
+    /// Makes durable what is accepted.
+    pub log_writer: LogWriter<'a, P>,
+    /// One for each peer the resources have room for.
+    pub replicators: [Replicator<'a, P>; PEERS],
+    /// Takes frames.
+    pub receiver: Receiver<'a, P>,
+    /// Keeps deadlines.
+    pub ticker: Ticker<'a, P>,
+}
+
+impl<'a, P: Platform, const PEERS: usize> Runner<'a, P, PEERS> {
+    pub(crate) fn new<const FRAME: usize>(
+        shared: &'a Shared<'a, P>,
+        flusher: Flusher<'a>,
+        log_writer: &'a mut [u8],
+        receiver: &'a mut [u8],
+        replicators: &'a mut [[u8; FRAME]; PEERS],
+    ) -> Self {
+        let mut peers = shared.peers.iter();
+        Self {
+            tasks: Tasks {
+                log_writer: LogWriter::new(shared, flusher, log_writer),
+                replicators: replicators.each_mut().map(|frame| Replicator::new(shared, peers.next(), frame)),
+                receiver: Receiver::new(shared, receiver),
+                ticker: Ticker::new(shared),
+            },
+        }
+    }
+
+    /// Runs all tasks in one future. It ends only when the node halts. Dropping it stops the node as a loss of power would.
+    pub async fn run(self) -> Halt {
+        let Tasks { log_writer, replicators, receiver, ticker } = self.split();
+        let replicators = select_array(replicators.map(Replicator::run));
+        match select4(log_writer.run(), replicators, receiver.run(), ticker.run()).await {
+            Either4::First(halt) | Either4::Second((halt, _)) | Either4::Third(halt) | Either4::Fourth(halt) => halt,
+        }
+    }
+
+    /// The tasks one by one.
+    pub fn split(self) -> Tasks<'a, P, PEERS> {
+        self.tasks
+    }
+}

@@ -1,0 +1,235 @@
+//! What the tasks and handles of a node share: the core under its lock, the ring, the devices, and who waits for what.
+
+use core::cell::RefCell;
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use embassy_sync::blocking_mutex::Mutex;
+use embassy_sync::mutex::Mutex as StoreMutex;
+use embassy_sync::waitqueue::MultiWakerRegistration;
+use quoring_core::{EntryId, Instant, NodeId, NodeSet, Raft, Role, Status, Term};
+use quoring_ring::{Checksum, Reader};
+
+use crate::answer::Answer;
+use crate::clock::Clock;
+use crate::halt::Halt;
+use crate::node::Lost;
+use crate::platform::Platform;
+use crate::proposals::{Proposals, Woken};
+use crate::wake::{Cell, Wake};
+
+/// How many proposers can wait for room before they wake each other in turn.
+const PROPOSERS: usize = 4;
+
+/// Everything but the ends of the ring.
+pub(crate) struct Shared<'a, P: Platform> {
+    pub(crate) state: Mutex<P::Mutex, RefCell<State<'a>>>,
+    pub(crate) ring: Reader<'a>,
+    pub(crate) checksum: Checksum,
+    store: StoreMutex<P::Mutex, P::Store>,
+    pub(crate) transport: P::Transport,
+    pub(crate) clock: P::Clock,
+    pub(crate) peers: NodeSet,
+    pub(crate) wakes: Watchers<'a, P>,
+    /// The node has stopped; the reason is in `state`.
+    halted: AtomicBool,
+}
+
+/// The tasks that sleep until a pointer moves.
+pub(crate) struct Watchers<'a, P: Platform> {
+    pub(crate) log_writer: Wake<P::Mutex>,
+    pub(crate) receiver: Wake<P::Mutex>,
+    pub(crate) ticker: Wake<P::Mutex>,
+    pub(crate) committed: Wake<P::Mutex>,
+    pub(crate) replicators: &'a [Wake<P::Mutex>],
+    pub(crate) proposals: &'a [Cell<P::Mutex>],
+}
+
+/// What the lock guards.
+pub(crate) struct State<'a> {
+    pub(crate) raft: Raft<'a>,
+    pub(crate) proposals: Proposals<'a>,
+    /// Proposers that wait for room.
+    pub(crate) room: MultiWakerRegistration<PROPOSERS>,
+    /// When the ticker will wake up by itself.
+    pub(crate) armed: Option<Instant>,
+    halt: Option<Halt>,
+}
+
+/// Who has something to do after a step.
+#[derive(Default)]
+struct Effects {
+    ready: NodeSet,
+    accepted: bool,
+    committed: bool,
+    earlier: bool,
+    woken: Woken,
+}
+
+impl<'a, P: Platform> Shared<'a, P> {
+    #[allow(clippy::too_many_arguments)] // Called once, by `new`, with what it has just taken apart.
+    pub(crate) fn new(
+        raft: Raft<'a>,
+        proposals: Proposals<'a>,
+        ring: Reader<'a>,
+        checksum: Checksum,
+        store: P::Store,
+        transport: P::Transport,
+        clock: P::Clock,
+        replicators: &'a [Wake<P::Mutex>],
+        waiting: &'a [Cell<P::Mutex>],
+    ) -> Self {
+        let peers = raft.config().peers();
+        let room = MultiWakerRegistration::new();
+        Self {
+            state: Mutex::new(RefCell::new(State { raft, proposals, room, armed: None, halt: None })),
+            ring,
+            checksum,
+            store: StoreMutex::new(store),
+            transport,
+            clock,
+            peers,
+            wakes: Watchers {
+                log_writer: Wake::new(Cell::new()),
+                receiver: Wake::new(Cell::new()),
+                ticker: Wake::new(Cell::new()),
+                committed: Wake::new(Cell::new()),
+                replicators,
+                proposals: waiting,
+            },
+            halted: AtomicBool::new(false),
+        }
+    }
+
+    /// Looks at the state, or moves something nobody watches.
+    pub(crate) fn with<R>(&self, look: impl FnOnce(&mut State<'a>) -> R) -> R {
+        self.state.lock(|state| look(&mut state.borrow_mut()))
+    }
+
+    /// Steps the core with one input, then wakes who has something to do.
+    pub(crate) fn step<R>(&self, input: impl FnOnce(&mut State<'a>) -> R) -> R {
+        let (result, effects) = self.with(|state| {
+            let before = state.raft.status();
+            let result = input(state);
+            let effects = state.effects(&before);
+            (result, effects)
+        });
+        self.wake(&effects);
+        result
+    }
+
+    /// The log writer has moved `flushed`: answers may leave, entries may be committed, proposers may have room.
+    pub(crate) fn flushed(&self) {
+        let now = self.clock.now();
+        self.step(|state| {
+            state.raft.handle_flushed(now);
+            state.room.wake();
+        });
+        self.wakes.committed.notify();
+    }
+
+    /// The application has moved `applied` past `entry`.
+    pub(crate) fn applied(&self, entry: EntryId, answer: &Answer) {
+        let woken = self.with(|state| {
+            state.room.wake();
+            state.proposals.applied(entry, answer)
+        });
+        self.wake_proposals(woken);
+    }
+
+    /// The medium cannot be trusted any more: the node stops, and everybody who waits for it learns so.
+    pub(crate) fn halt(&self, halt: Halt) -> Halt {
+        let (halt, woken) = self.with(|state| {
+            state.raft.halt();
+            state.room.wake();
+            (*state.halt.get_or_insert(halt), state.proposals.lose(Lost::Halted))
+        });
+        self.halted.store(true, Ordering::Release);
+        self.wake_proposals(woken);
+        self.notify_all();
+        halt
+    }
+
+    /// Why the node stopped, if it did.
+    pub(crate) fn halted(&self) -> Option<Halt> {
+        if self.halted.load(Ordering::Acquire) { self.with(|state| state.halt) } else { None }
+    }
+
+    /// The watcher of the replicator to `peer`.
+    pub(crate) fn replicator(&self, peer: NodeId) -> Option<&Wake<P::Mutex>> {
+        self.wakes.replicators.get(self.peers.rank(peer))
+    }
+
+    /// Works on the store once no other task does. `watcher` is the calling task's own.
+    ///
+    /// Waiting tasks watch the lock like any other pointer, because an async mutex with one waker cell would let two of them wake each other
+    /// for as long as a slow medium takes.
+    pub(crate) async fn with_store<R>(&self, watcher: &Wake<P::Mutex>, work: impl AsyncFnOnce(&mut P::Store) -> R) -> R {
+        // Dropped after the lock is, also when this future is cancelled.
+        let _released = Released(self);
+        let mut store = watcher.until(|| self.store.try_lock().ok()).await;
+        work(&mut store).await
+    }
+
+    fn wake(&self, effects: &Effects) {
+        if effects.accepted {
+            self.wakes.log_writer.notify();
+        }
+        if effects.committed {
+            self.wakes.committed.notify();
+        }
+        if effects.earlier {
+            self.wakes.ticker.notify();
+        }
+        for peer in effects.ready.iter() {
+            if let Some(replicator) = self.replicator(peer) {
+                replicator.notify();
+            }
+        }
+        self.wake_proposals(effects.woken);
+    }
+
+    fn wake_proposals(&self, woken: Woken) {
+        let mut rest = woken.0;
+        while rest != 0 {
+            if let Some(cell) = self.wakes.proposals.get(rest.trailing_zeros() as usize) {
+                quoring_ring::WakerCell::wake(cell);
+            }
+            rest &= rest - 1;
+        }
+    }
+
+    fn notify_all(&self) {
+        let Watchers { log_writer, receiver, ticker, committed, replicators, .. } = &self.wakes;
+        [log_writer, receiver, ticker, committed].into_iter().chain(*replicators).for_each(Wake::notify);
+    }
+}
+
+impl State<'_> {
+    /// What a step has changed. Clients of a leader that is one no longer are told so at once: their outcome is open.
+    fn effects(&mut self, before: &Status) -> Effects {
+        let after = self.raft.status();
+        let office = |status: &Status| -> Option<Term> { (status.role == Role::Leader).then_some(status.term) };
+        let lost = office(before).is_some() && office(before) != office(&after);
+        let deadline = self.raft.poll_timeout();
+        let earlier = deadline.is_some_and(|deadline| self.armed.is_some_and(|armed| deadline < armed));
+        if lost {
+            self.room.wake();
+        }
+        Effects {
+            ready: self.raft.take_ready(),
+            accepted: before.accepted != after.accepted,
+            committed: before.committed != after.committed,
+            earlier,
+            woken: if lost { self.proposals.lose(Lost::LeadershipLost) } else { Woken::default() },
+        }
+    }
+}
+
+/// Tells all watchers that the store may be free.
+struct Released<'s, 'a, P: Platform>(&'s Shared<'a, P>);
+
+impl<P: Platform> Drop for Released<'_, '_, P> {
+    fn drop(&mut self) {
+        self.0.notify_all();
+    }
+}

@@ -1,0 +1,69 @@
+//! Bringing a node up.
+
+use core::fmt;
+
+use quoring_core::{Config, ConfigError, Raft, Recovery};
+use quoring_ring::{Checksum, Origin};
+
+use crate::clock::Clock;
+use crate::committed::Committed;
+use crate::node::Node;
+use crate::platform::Platform;
+use crate::proposals::Proposals;
+use crate::resources::Resources;
+use crate::runner::Runner;
+use crate::shared::Shared;
+use crate::store::LogStore;
+
+/// Why a node did not start. Nothing was written but what the store repaired by itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum StartError<E> {
+    /// The configuration makes no sense.
+    Config(ConfigError),
+    /// The store could not recover its log.
+    Store(E),
+}
+
+/// Recovers the log and makes a node of it. Nothing happens until its [`Runner`] runs.
+///
+/// # Errors
+/// See [`StartError`].
+pub async fn new<'a, P, const UNITS: usize, const SLOTS: usize, const PEERS: usize, const FRAME: usize, const PROPOSALS: usize>(
+    config: Config,
+    mut store: P::Store,
+    transport: P::Transport,
+    clock: P::Clock,
+    resources: &'a mut Resources<'a, P, UNITS, SLOTS, PEERS, FRAME, PROPOSALS>,
+) -> Result<(Node<'a, P>, Committed<'a, P>, Runner<'a, P, PEERS>), StartError<<P::Store as LogStore>::Error>>
+where
+    P: Platform,
+{
+    let mut recovery = Recovery::new(config.cluster, config.crc);
+    store.recover(&mut recovery).await.map_err(StartError::Store)?;
+    let recovered = recovery.finish();
+
+    let Resources { storage, peers, buffers, proposals, wakes, shared } = resources;
+    let origin = Origin { position: config.origin, last: recovered.last.0, ..Origin::default() };
+    let checksum = Checksum::new(config.cluster.0, config.crc);
+    let ring = storage.split(origin, checksum);
+    let raft = Raft::new(config, FRAME, recovered, ring.writer, peers, clock.now()).map_err(StartError::Config)?;
+    let proposals = Proposals::new(proposals);
+    let shared =
+        shared.fill(Shared::new(raft, proposals, ring.reader, checksum, store, transport, clock, &wakes.replicators, &wakes.proposals));
+
+    let committed = Committed::new(shared, ring.applier, &mut buffers.committed);
+    let runner = Runner::new(shared, ring.flusher, &mut buffers.log_writer, &mut buffers.receiver, &mut buffers.replicators);
+    Ok((Node::new(shared), committed, runner))
+}
+
+impl<E: fmt::Display> fmt::Display for StartError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(error) => write!(f, "configuration: {error}"),
+            Self::Store(error) => write!(f, "store: {error}"),
+        }
+    }
+}
+
+impl<E: fmt::Debug + fmt::Display> core::error::Error for StartError<E> {}

@@ -1,0 +1,126 @@
+//! Sends a peer what it should be sent: watches what is due, copies entries out of the ring or the store.
+
+use quoring_core::{LogIndex, NodeId, RingBatch, StoreBatch, Term, Transmit};
+use quoring_ring::{HEADER, Header};
+
+use crate::clock::Clock;
+use crate::halt::Halt;
+use crate::platform::Platform;
+use crate::shared::Shared;
+use crate::store::{LogStore, ReadError};
+use crate::transport::Transport;
+use crate::wake::Wake;
+
+/// The replicator to one peer. Copies outside of the lock; a leader change never waits for it (P7).
+pub struct Replicator<'a, P: Platform> {
+    shared: &'a Shared<'a, P>,
+    peer: Option<NodeId>,
+    frame: &'a mut [u8],
+}
+
+impl<'a, P: Platform> Replicator<'a, P> {
+    pub(crate) const fn new(shared: &'a Shared<'a, P>, peer: Option<NodeId>, frame: &'a mut [u8]) -> Self {
+        Self { shared, peer, frame }
+    }
+
+    /// Whom it sends to; `None` when the cluster has fewer nodes than the resources.
+    pub const fn peer(&self) -> Option<NodeId> {
+        self.peer
+    }
+
+    /// Runs until the node halts; for ever if there is no peer. Not cancel-safe: a peer without its replicator hears nothing.
+    pub async fn run(mut self) -> Halt {
+        let shared = self.shared;
+        let Some((peer, wake)) = self.peer.and_then(|peer| Some((peer, shared.replicator(peer)?))) else {
+            return core::future::pending().await;
+        };
+        loop {
+            let frame = &mut *self.frame;
+            let due = wake.until(|| match shared.halted() {
+                Some(halt) => Some(Err(halt)),
+                None => shared.with(|state| state.raft.poll_transmit(shared.clock.now(), peer, frame)).map(Ok),
+            });
+            let len = match due.await {
+                Err(halt) => return halt,
+                Ok(Transmit::Frame(len)) => Some(len),
+                Ok(Transmit::FromRing(batch)) => self.copy(peer, &batch),
+                Ok(Transmit::FromStore(batch)) => match self.read(peer, wake, &batch).await {
+                    Ok(len) => len,
+                    Err(halt) => return halt,
+                },
+            };
+            if let Some(frame) = len.and_then(|len| self.frame.get(..len)) {
+                // A frame the link refuses is a lost frame.
+                let _ = shared.transport.send(peer, frame).await;
+            }
+        }
+    }
+
+    /// Copies the batch behind its header. The entries are one leader's log if the node still leads in that term *after* the last copy: only
+    /// another leader's entries replace them, and `leading` is cleared before any of those is written (ring rule 5).
+    fn copy(&mut self, peer: NodeId, batch: &RingBatch) -> Option<usize> {
+        let reader = self.shared.ring;
+        let mut at = batch.offset;
+        for index in (batch.first.0..).take(batch.count as usize) {
+            match self.frame.get_mut(at..).and_then(|rest| reader.copy(index, rest).ok()) {
+                Some(copied) => at += copied.size,
+                None => {
+                    let now = self.shared.clock.now();
+                    self.shared.step(|state| state.raft.unsent(now, peer, batch));
+                    return None;
+                }
+            }
+        }
+        (at == batch.len && reader.leading() == batch.term.0).then_some(at)
+    }
+
+    /// Reads the batch from the store, as many entries as are there and fit, and asks the core for the header.
+    async fn read(&mut self, peer: NodeId, wake: &Wake<P::Mutex>, batch: &StoreBatch) -> Result<Option<usize>, Halt> {
+        let (shared, frame) = (self.shared, &mut *self.frame);
+        let read = shared.with_store(wake, async |store| read_batch(store, batch, frame).await).await;
+        let Read { prev_term, last, bytes } = read.map_err(|index| shared.halt(Halt::Read(index)))?;
+        let now = shared.clock.now();
+        Ok(shared.step(|state| state.raft.seal(now, peer, batch, prev_term, last, bytes, self.frame)))
+    }
+}
+
+/// What was read.
+struct Read {
+    prev_term: Term,
+    last: LogIndex,
+    bytes: usize,
+}
+
+/// # Errors
+/// The entry that cannot be read (L12).
+async fn read_batch<S: LogStore>(store: &mut S, batch: &StoreBatch, frame: &mut [u8]) -> Result<Read, LogIndex> {
+    let prev = batch.first.previous();
+    let prev_term = match batch.prev_term {
+        Some(term) => term,
+        None => read_term(store, prev).await.ok_or(prev)?,
+    };
+    let records = frame.get_mut(batch.offset..).unwrap_or_default();
+    let records = records.get_mut(..batch.limit).unwrap_or_default();
+    let mut read = Read { prev_term, last: prev, bytes: 0 };
+    while read.last < batch.last {
+        let index = read.last.next();
+        match store.read(index, records.get_mut(read.bytes..).unwrap_or_default()).await {
+            Ok(size) => (read.last, read.bytes) = (index, read.bytes + size),
+            // What is accepted and not yet durable is still in the ring, and what does not fit goes in the next frame.
+            Err(ReadError::Missing | ReadError::TooSmall(_)) if read.last >= batch.first => break,
+            Err(_) => return Err(index),
+        }
+    }
+    Ok(read)
+}
+
+/// The term of an entry in the store.
+pub(super) async fn read_term<S: LogStore>(store: &mut S, index: LogIndex) -> Option<Term> {
+    let mut header = [0; HEADER];
+    match store.read(index, &mut header).await {
+        Ok(_) | Err(ReadError::TooSmall(_)) => {}
+        Err(_) => return None,
+    }
+    let header = Header::decode(&header).ok()?;
+    (header.kind.is_entry() && header.index_low == index.0 as u32).then_some(Term(header.term))
+}

@@ -1,0 +1,35 @@
+//! How frames travel: the contract of a [`Transport`], and the transports of this crate.
+
+use core::fmt::Debug;
+
+use quoring_core::NodeId;
+
+pub mod memory;
+#[cfg(feature = "std")]
+pub mod udp;
+
+/// Datagrams between nodes.
+///
+/// # Contract
+/// 1. **Whole or not at all**: a frame arrives as it was sent, or damaged (its checksum tells), never joined with another.
+/// 2. **Unreliable**: frames may be lost, duplicated, reordered and delayed without bound.
+/// 3. **Shared**: one task per peer sends while another receives, all through `&self`.
+/// 4. **No lasting block**: `send` to a dead peer ends; it drops the frame rather than wait for the peer.
+/// 5. **Cancel-safe**: dropping a future loses at most the frame it was for.
+#[allow(async_fn_in_trait)] // Tasks run where their executor is.
+pub trait Transport {
+    /// What can go wrong with the link.
+    type Error: Debug;
+
+    /// Sends `frame` to `peer`.
+    ///
+    /// # Errors
+    /// The link refused it. The frame counts as lost; the node goes on.
+    async fn send(&self, peer: NodeId, frame: &[u8]) -> Result<(), Self::Error>;
+
+    /// Waits for the next frame and copies it into `buffer`; its length. A longer frame than `buffer` is dropped or cut.
+    ///
+    /// # Errors
+    /// The link failed. The node goes on and tries again.
+    async fn receive(&self, buffer: &mut [u8]) -> Result<usize, Self::Error>;
+}
