@@ -80,13 +80,13 @@ impl<'a> Cluster<'a> {
         assert!(self.members[0].raft.status().committed > LogIndex(0), "the first member leads");
     }
 
+    /// The client proposes its next command when the leader has applied the one `window` before it; `batch`: when it has applied all of them.
     fn replicate(&mut self, entries: u64, window: u64, batch: bool, command: &[u8]) {
         let first = self.members[0].applied;
         let mut proposed = 0;
-        while self.members.iter().any(|member| member.applied - first < entries) {
-            // A batch is proposed once the last one is through; a pipe is kept full.
-            let outstanding = first + proposed - self.members.iter().map(|member| member.applied).min().unwrap_or(0);
-            if !batch || outstanding == 0 {
+        while self.members[0].applied - first < entries {
+            let outstanding = first + proposed - self.members[0].applied;
+            if outstanding == 0 || !batch {
                 for _ in outstanding..window.min(entries - proposed + outstanding) {
                     self.members[0].raft.propose(command).expect("room");
                     proposed += 1;
@@ -94,6 +94,7 @@ impl<'a> Cluster<'a> {
             }
             self.round();
         }
+        self.settle();
     }
 
     fn settle(&mut self) {
@@ -102,22 +103,26 @@ impl<'a> Cluster<'a> {
         }
     }
 
-    /// Every task once: replicators, log writers, appliers.
+    /// What the tasks do between two commands: the leader's replicators, the log writers, the followers' replicators, the appliers.
     fn round(&mut self) {
-        for from in 0..self.members.len() {
-            let ready = self.members[from].raft.take_ready();
-            for peer in ready.iter() {
-                while let Some(len) = self.members[from].transmit(self.now, peer, &mut self.frame) {
-                    let to = &mut self.members[usize::from(peer.get())];
-                    let handled = to.raft.handle_message(self.now, &self.frame[..len]);
-                    assert_eq!(handled, Ok(Handled::Done), "frames are sound");
-                }
+        let (leader, followers) = self.members.split_first_mut().expect("a leader");
+        for peer in leader.raft.take_ready().iter() {
+            while let Some(len) = leader.transmit(self.now, peer, &mut self.frame) {
+                let follower = &mut followers[usize::from(peer.get()) - 1];
+                assert_eq!(follower.raft.handle_message(self.now, &self.frame[..len]), Ok(Handled::Done), "frames are sound");
             }
         }
-        for member in &mut self.members {
-            member.write(self.now);
-            member.apply();
+        leader.write(self.now);
+        for follower in followers {
+            follower.write(self.now);
+            for peer in follower.raft.take_ready().iter() {
+                while let Some(len) = follower.transmit(self.now, peer, &mut self.frame) {
+                    assert_eq!(leader.raft.handle_message(self.now, &self.frame[..len]), Ok(Handled::Done), "frames are sound");
+                }
+            }
+            follower.apply();
         }
+        leader.apply();
     }
 }
 

@@ -2,7 +2,7 @@
 
 use heapless::Deque;
 
-use crate::types::{Duration, Instant, LogIndex, Term};
+use crate::types::{Duration, Instant, LogIndex, NodeId, Term};
 
 /// How many appends with entries are tracked on their way to one peer.
 pub const IN_FLIGHT: usize = 16;
@@ -10,6 +10,8 @@ pub const IN_FLIGHT: usize = 16;
 /// A peer, in about 250 bytes. Its initial image is all zero.
 #[derive(Debug)]
 pub struct Peer {
+    /// Who it is.
+    pub(crate) node: NodeId,
     /// Frames that should leave as soon as they may.
     pub(crate) due: Due,
     /// The term of the vote answer that is due.
@@ -84,6 +86,10 @@ impl Due {
     /// The term of this node, for a peer that lives in an earlier one.
     pub(crate) const TERM: Self = Self(32);
 
+    /// What is due in elections.
+    pub(crate) const ELECTION: Self = Self(Self::REQUEST.0 | Self::VOTE.0 | Self::PRE_VOTE.0 | Self::TERM.0);
+
+    /// Whether any of these bits is set.
     pub(crate) const fn has(self, bit: Self) -> bool {
         self.0 & bit.0 != 0
     }
@@ -100,6 +106,7 @@ impl Due {
 impl Peer {
     /// Nothing known, nothing due.
     pub const EMPTY: Self = Self {
+        node: NodeId::ZERO,
         due: Due::NONE,
         answer_term: Term::ZERO,
         mode: Mode::Probe,
@@ -120,6 +127,7 @@ impl Peer {
     /// A new leader begins with the peer where its own log ends.
     pub(crate) fn lead(&mut self, session: u32, last: LogIndex, now: Instant, backoff: Duration) {
         *self = Self {
+            node: self.node,
             session,
             next: last.next(),
             credit: u32::MAX,

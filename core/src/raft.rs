@@ -29,6 +29,9 @@ use crate::wire::{Envelope, FrameError, Message, VoteAnswer};
 /// How many events are kept until somebody takes them.
 const EVENTS: usize = 8;
 
+/// No place in `peers`.
+const STRANGER: u8 = u8::MAX;
+
 /// One node's Raft. The only writer of its ring.
 pub struct Raft<'a> {
     config: Config,
@@ -61,6 +64,8 @@ pub struct Raft<'a> {
     timers: Timers,
     /// One for each other node, by rank.
     peers: &'a mut [Peer],
+    /// The place of each node in `peers`; `STRANGER` for this node and those that are not members.
+    places: [u8; NodeId::COUNT],
     /// Peers for which [`poll_transmit`](Self::poll_transmit) may have something new.
     ready: NodeSet,
     events: Deque<Event, EVENTS>,
@@ -108,6 +113,13 @@ impl<'a> Raft<'a> {
         config.validate()?;
         let others = config.peers();
         let peers = peers.get_mut(..others.len() as usize).ok_or(ConfigError::Peers)?;
+        let mut places = [STRANGER; NodeId::COUNT];
+        for (place, (node, peer)) in others.iter().zip(peers.iter_mut()).enumerate() {
+            peer.node = node;
+            if let Some(entry) = places.get_mut(usize::from(node.get())) {
+                *entry = place as u8;
+            }
+        }
         let command_limit = command_limit(ring.capacity(), frame).ok_or(ConfigError::FrameTooSmall)?;
         let mut raft = Self {
             envelope: Envelope { cluster: config.cluster, node: config.id, crc: config.crc },
@@ -126,6 +138,7 @@ impl<'a> Raft<'a> {
             leading: Leading::default(),
             timers: Timers::new(config.seed ^ (u64::from(config.id.get()) << 56)),
             peers,
+            places,
             ready: NodeSet::EMPTY,
             events: Deque::new(),
             refusals: Refusals::default(),
@@ -363,8 +376,8 @@ impl<'a> Raft<'a> {
 
     /// The state kept about `node`; `None` for this node and strangers.
     fn peer(&mut self, node: NodeId) -> Option<&mut Peer> {
-        let others = self.config.peers();
-        if others.contains(node) { self.peers.get_mut(others.rank(node)) } else { None }
+        let place = self.places.get(usize::from(node.get()))?;
+        self.peers.get_mut(usize::from(*place))
     }
 
     /// Something should be sent to `node`.

@@ -12,6 +12,9 @@ impl NodeId {
     /// How many node ids there are.
     pub const COUNT: usize = 32;
 
+    /// The first node.
+    pub(crate) const ZERO: Self = Self(0);
+
     /// The node with this number, or `None` above 31.
     pub const fn new(id: u8) -> Option<Self> {
         if id < Self::COUNT as u8 {

@@ -97,8 +97,7 @@ impl Raft<'_> {
 
     /// The peers for which `test` holds, and this node if `own`.
     fn holders(&self, test: impl Fn(&Peer) -> bool, own: bool) -> NodeSet {
-        let peers = self.config.peers().iter().zip(self.peers.iter());
-        let set: NodeSet = peers.filter(|(_, peer)| test(peer)).map(|(node, _)| node).collect();
+        let set: NodeSet = self.peers.iter().filter(|peer| test(peer)).map(|peer| peer.node).collect();
         if own { set.with(self.config.id) } else { set }
     }
 
@@ -140,12 +139,16 @@ impl Raft<'_> {
 
     /// The peer, if this node leads and the answer belongs to the peer's pipeline (L8).
     fn answering(&mut self, now: Instant, from: NodeId, session: u32) -> Option<&mut Peer> {
-        if self.role != Role::Leader || self.peer(from).is_none_or(|peer| peer.session != session) {
-            count(&mut self.refusals.stale_answer);
-            return None;
+        let place = usize::from(*self.places.get(usize::from(from.get()))?);
+        match self.peers.get_mut(place).filter(|peer| self.role == Role::Leader && peer.session == session) {
+            Some(peer) => {
+                peer.heard_at = now;
+                Some(peer)
+            }
+            None => {
+                count(&mut self.refusals.stale_answer);
+                None
+            }
         }
-        let peer = self.peer(from)?;
-        peer.heard_at = now;
-        Some(peer)
     }
 }

@@ -4,7 +4,7 @@ use quoring_ring::{Span, record_size};
 
 use super::{Raft, count};
 use crate::event::Role;
-use crate::progress::{Due, Mode};
+use crate::progress::{Due, Mode, Peer};
 use crate::types::{Instant, LogIndex, NodeId, Term};
 use crate::wire::{APPEND_HEADER, Append, Message, VoteAnswer};
 
@@ -55,21 +55,44 @@ pub struct StoreBatch {
     session: u32,
 }
 
+/// What every append to a peer says.
+struct News {
+    /// The next entry to send.
+    next: LogIndex,
+    /// The pipeline.
+    session: u32,
+    /// What is committed, at most what the peer is known to hold (L6).
+    commit: LogIndex,
+    /// Whether an answer is wanted at once.
+    respond: bool,
+}
+
+impl News {
+    const fn append(&self, prev: LogIndex, prev_term: Term, bytes: u16) -> Append<'static> {
+        Append { prev, prev_term, commit: self.commit, session: self.session, respond: self.respond, bytes, records: &[] }
+    }
+}
+
+impl Peer {
+    fn news(&self, committed: LogIndex) -> News {
+        let commit = committed.min(self.matched);
+        News { next: self.next, session: self.session, commit, respond: self.due.has(Due::HEARTBEAT) }
+    }
+}
+
 impl Raft<'_> {
     /// What to send to `peer` now, `None` if nothing is due. Ask again until it is; then wait until [`take_ready`](Self::take_ready) names the peer.
     ///
     /// `frame` is as large as a frame of the transport may be.
     pub fn poll_transmit(&mut self, now: Instant, peer: NodeId, frame: &mut [u8]) -> Option<Transmit> {
-        if self.role == Role::Halted {
-            return None;
-        }
-        if let Some(message) = self.poll_vote(peer) {
+        if self.peer(peer)?.due.has(Due::ELECTION)
+            && let Some(message) = self.poll_vote(peer)
+        {
             return self.frame(peer, &message, frame);
         }
         match self.role {
-            _ if !self.may_speak() => None,
             Role::Leader => self.poll_append(now, peer, frame),
-            Role::Follower if self.leader == Some(peer) => {
+            Role::Follower if self.leader == Some(peer) && self.may_speak() => {
                 let answer = self.poll_answer()?;
                 self.frame(peer, &answer, frame)
             }
@@ -93,26 +116,21 @@ impl Raft<'_> {
             return None;
         }
         let committed = self.committed();
-        let peer = self.peer(to)?;
-        if peer.session != batch.session || peer.next != batch.first {
+        let news = self.peer(to)?.news(committed);
+        if news.session != batch.session || news.next != batch.first {
             return None;
         }
-        let append = Append {
-            prev: batch.first.previous(),
-            prev_term,
-            commit: committed.min(peer.matched),
-            session: peer.session,
-            respond: peer.due.has(Due::HEARTBEAT),
-            bytes: u16::try_from(bytes).ok()?,
-            records: &[],
-        };
-        self.sent_append(now, to, last, bytes, &append);
-        self.envelope.seal(to, self.term, &Message::Append(append), frame).map(|header| header + bytes)
+        let append = news.append(batch.first.previous(), prev_term, u16::try_from(bytes).ok()?);
+        self.send_append(now, to, last, bytes, &append, frame).map(|header| header + bytes)
     }
 
     /// Requests for votes and answers to them. A grant of an earlier term is not due any more (E2).
+    #[cold]
     fn poll_vote(&mut self, to: NodeId) -> Option<Message<'static>> {
         let (term, may_speak, role) = (self.term, self.may_speak(), self.role);
+        if role == Role::Halted {
+            return None;
+        }
         let request = self.vote_request();
         let peer = self.peer(to)?;
         let answer = VoteAnswer { term: peer.answer_term, granted: peer.due.has(Due::GRANT) };
@@ -135,31 +153,29 @@ impl Raft<'_> {
         None
     }
 
-    /// Entries if there are any and they may go, else a heartbeat or a commit index if one is due.
+    /// Entries if there are any and they may go, else a heartbeat or a commit index if one is due. A leader's term is durable, so it may speak.
     fn poll_append(&mut self, now: Instant, to: NodeId, frame: &mut [u8]) -> Option<Transmit> {
-        let last = self.last();
-        let (max_in_flight, max_bytes) = (self.config.max_in_flight, self.config.max_in_flight_bytes);
+        let (last, committed, max_in_flight, max_bytes) =
+            (self.last(), self.committed(), self.config.max_in_flight, self.config.max_in_flight_bytes);
         let peer = self.peer(to)?;
-        let open = match peer.mode {
-            Mode::Probe => !peer.probed,
-            Mode::Replicate => peer.in_flight.len() < max_in_flight,
-        };
-        let window = peer.credit.min(max_bytes.saturating_sub(peer.in_flight_bytes)) as usize;
-        if open && peer.next <= last && window > 0 {
+        let news = peer.news(committed);
+        let due = news.respond || news.commit > peer.commit_sent;
+        if peer.next <= last {
+            let open = match peer.mode {
+                Mode::Probe => !peer.probed,
+                Mode::Replicate => peer.in_flight.len() < max_in_flight,
+            };
+            let window = peer.credit.min(max_bytes.saturating_sub(peer.in_flight_bytes)) as usize;
             let limit = window.min(frame.len().saturating_sub(APPEND_HEADER)).min(usize::from(u16::MAX));
-            if let Some(transmit) = self.poll_entries(now, to, limit, frame) {
+            if open && limit > 0 && let Some(transmit) = self.poll_entries(now, to, &news, limit, frame) {
                 return Some(transmit);
             }
         }
-        self.poll_empty(now, to, frame)
+        if due { self.poll_empty(now, to, &news, frame) } else { None }
     }
 
-    fn poll_entries(&mut self, now: Instant, to: NodeId, limit: usize, frame: &mut [u8]) -> Option<Transmit> {
-        let (term, offset, last, committed) = (self.term, APPEND_HEADER, self.last(), self.committed());
-        let peer = self.peer(to)?;
-        let (first, session) = (peer.next, peer.session);
-        let commit = committed.min(peer.matched);
-        let respond = peer.due.has(Due::HEARTBEAT);
+    fn poll_entries(&mut self, now: Instant, to: NodeId, news: &News, limit: usize, frame: &mut [u8]) -> Option<Transmit> {
+        let (term, offset, first, last, session) = (self.term, APPEND_HEADER, news.next, self.last(), news.session);
         let prev = first.previous();
         let prev_term = self.term_of(prev);
         let span = self.ring.span(first.0, last.0, u32::MAX, limit);
@@ -174,51 +190,37 @@ impl Raft<'_> {
             // The next record waits for more room at the peer.
             return None;
         }
-        let last = LogIndex(prev.0 + u64::from(count));
-        let append = Append { prev, prev_term, commit, session, respond, bytes: bytes as u16, records: &[] };
-        let header = self.envelope.seal(to, term, &Message::Append(append), frame)?;
-        self.sent_append(now, to, last, bytes, &append);
+        let append = news.append(prev, prev_term, bytes as u16);
+        let header = self.send_append(now, to, LogIndex(prev.0 + u64::from(count)), bytes, &append, frame)?;
         Some(Transmit::FromRing(RingBatch { term, first, count, offset, len: header + bytes, session }))
     }
 
     /// An append without entries takes no place in flight (L9).
-    fn poll_empty(&mut self, now: Instant, to: NodeId, frame: &mut [u8]) -> Option<Transmit> {
-        let committed = self.committed();
-        let peer = self.peer(to)?;
-        let commit = committed.min(peer.matched);
-        let respond = peer.due.has(Due::HEARTBEAT);
-        if !respond && commit <= peer.commit_sent {
-            return None;
-        }
-        let (next, session) = (peer.next.previous(), peer.session);
+    fn poll_empty(&mut self, now: Instant, to: NodeId, news: &News, frame: &mut [u8]) -> Option<Transmit> {
         // Behind the last entry sent, so that a lost append shows. If the term there is forgotten, before the whole log, which always matches.
-        let (prev, prev_term) = match self.term_of(next) {
-            Some(term) => (next, term),
-            None => (LogIndex::ZERO, Term::ZERO),
-        };
-        let append = Append { prev, prev_term, commit, session, respond, bytes: 0, records: &[] };
-        self.sent_append(now, to, next, 0, &append);
-        self.frame(to, &Message::Append(append), frame)
+        let prev = news.next.previous();
+        let (prev, prev_term) = self.term_of(prev).map_or((LogIndex::ZERO, Term::ZERO), |term| (prev, term));
+        let append = news.append(prev, prev_term, 0);
+        self.send_append(now, to, prev, 0, &append, frame).map(Transmit::Frame)
     }
 
-    /// Books an append that is about to leave.
-    fn sent_append(&mut self, now: Instant, to: NodeId, last: LogIndex, bytes: usize, append: &Append<'_>) {
-        let Some(peer) = self.peer(to) else { return };
+    /// Writes the header of an append that is about to leave, and books it; the header's length.
+    fn send_append(&mut self, now: Instant, to: NodeId, last: LogIndex, bytes: usize, append: &Append<'_>, frame: &mut [u8]) -> Option<usize> {
+        let header = self.envelope.seal(to, self.term, &Message::Append(*append), frame)?;
+        let peer = self.peer(to)?;
         peer.sent = true;
         peer.commit_sent = append.commit;
-        if append.respond {
-            peer.due.clear(Due::HEARTBEAT);
-        }
-        if bytes == 0 {
-            return;
-        }
-        match peer.mode {
-            Mode::Replicate => peer.sending(last, bytes as u32),
-            Mode::Probe => {
-                peer.probed = true;
-                peer.retry_at = now + peer.backoff;
+        peer.due.clear(Due::HEARTBEAT);
+        if bytes > 0 {
+            match peer.mode {
+                Mode::Replicate => peer.sending(last, bytes as u32),
+                Mode::Probe => {
+                    peer.probed = true;
+                    peer.retry_at = now + peer.backoff;
+                }
             }
         }
+        Some(header)
     }
 
     fn frame(&mut self, to: NodeId, message: &Message<'_>, frame: &mut [u8]) -> Option<Transmit> {

@@ -5,13 +5,12 @@ use core::fmt;
 use quoring_ring::Crc32c;
 
 use super::VERSION;
-use super::bytes::{Sink, Source};
+use super::bytes::{put_u32, u8_at, u32_at};
 use super::message::Message;
 use crate::types::{ClusterId, NodeId, Term};
 
 /// Bytes of the envelope, which every frame begins with.
 pub const HEADER: usize = 16;
-const CHECKSUM: usize = 4;
 
 /// A frame as it travels:
 ///
@@ -20,8 +19,10 @@ const CHECKSUM: usize = 4;
 /// +--------+---------+------+------+----+---------+-------+-----------+-----------------+
 /// | crc32c | version | kind | from | to | cluster | term  | message.. | records, if any |
 /// +--------+---------+------+------+----+---------+-------+-----------+-----------------+
-///          '--------------- covered by the checksum -----------------' '- by their own -'
+///          '----- starts the checksum --''------ checksummed --------' '- by their own -'
 /// ```
+///
+/// The checksum starts with the word at 4 in place of zero, so that it covers that word and runs over aligned bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Frame<'b> {
     /// Who sent it.
@@ -70,47 +71,51 @@ impl Envelope {
     /// # Errors
     /// See [`FrameError`]; records are checked by their own checksums when they are taken.
     pub fn open<'b>(&self, bytes: &'b [u8]) -> Result<Frame<'b>, FrameError> {
-        let mut source = Source::new(bytes);
-        let (checksum, version) = (source.u32(), source.u8());
-        match version {
-            None => return Err(FrameError::Length),
-            Some(VERSION) => {}
-            Some(other) => return Err(FrameError::Version(other)),
+        let header = bytes.first_chunk::<HEADER>().ok_or(FrameError::Length)?;
+        let version = u8_at::<4, HEADER>(header);
+        if version != VERSION {
+            return Err(FrameError::Version(version));
         }
-        let kind = source.u8().ok_or(FrameError::Length)?;
-        let covered = HEADER + Message::size(kind).ok_or(FrameError::Malformed)?;
-        let sealed = bytes.get(CHECKSUM..covered).ok_or(FrameError::Length)?;
-        if checksum != Some((self.crc)(0, sealed)) {
-            return Err(FrameError::Checksum);
-        }
-        let (from, to) = (source.u8(), source.u8());
-        let cluster = ClusterId(source.u32().ok_or(FrameError::Length)?);
+        let message = Message::open(u8_at::<5, HEADER>(header), bytes, self.crc)?;
+        let cluster = ClusterId(u32_at::<8, HEADER>(header));
         if cluster != self.cluster {
             return Err(FrameError::Cluster(cluster));
         }
-        let from = from.and_then(NodeId::new).filter(|&from| from != self.node).ok_or(FrameError::Address)?;
-        let to = to.and_then(NodeId::new).filter(|&to| to == self.node).ok_or(FrameError::Address)?;
-        let term = Term(source.u32().ok_or(FrameError::Length)?);
-        let message = Message::decode(kind, source)?;
-        Ok(Frame { from, to, term, message })
+        let from = NodeId::new(u8_at::<6, HEADER>(header)).filter(|&from| from != self.node).ok_or(FrameError::Address)?;
+        if u8_at::<7, HEADER>(header) != self.node.get() {
+            return Err(FrameError::Address);
+        }
+        Ok(Frame { from, to: self.node, term: Term(u32_at::<12, HEADER>(header)), message })
     }
 
     /// Writes the frame, without records that may follow it, into `buffer`; its length, or `None` if it does not fit.
     pub fn seal(&self, to: NodeId, term: Term, message: &Message<'_>, buffer: &mut [u8]) -> Option<usize> {
-        let mut sink = Sink::new(buffer);
-        sink.u32(0);
-        sink.u8(VERSION);
-        sink.u8(message.kind());
-        sink.u8(self.node.get());
-        sink.u8(to.get());
-        sink.u32(self.cluster.0);
-        sink.u32(term.0);
-        message.encode(&mut sink);
-        let written = sink.finish()?;
-        let checksum = (self.crc)(0, written.get(CHECKSUM..)?);
-        *written.first_chunk_mut()? = checksum.to_le_bytes();
-        Some(written.len())
+        let start = u32::from_le_bytes([VERSION, message.kind(), self.node.get(), to.get()]);
+        let header = buffer.first_chunk_mut::<HEADER>()?;
+        put_u32::<4, HEADER>(header, start);
+        put_u32::<8, HEADER>(header, self.cluster.0);
+        put_u32::<12, HEADER>(header, term.0);
+        message.seal(buffer, self.crc)
     }
+}
+
+/// The fixed part of a frame of `N` bytes, if it is there and undamaged.
+#[inline(always)]
+pub(super) fn check<const N: usize>(bytes: &[u8], crc: Crc32c) -> Result<&[u8; N], FrameError> {
+    let fixed = bytes.first_chunk::<N>().ok_or(FrameError::Length)?;
+    if u32_at::<0, N>(fixed) == checksum(fixed, crc) { Ok(fixed) } else { Err(FrameError::Checksum) }
+}
+
+/// Puts the checksum on the fixed part of a frame; its length.
+#[inline(always)]
+pub(super) fn finish<const N: usize>(fixed: &mut [u8; N], crc: Crc32c) -> usize {
+    put_u32::<0, N>(fixed, checksum(fixed, crc));
+    N
+}
+
+#[inline(always)]
+fn checksum<const N: usize>(fixed: &[u8; N], crc: Crc32c) -> u32 {
+    crc(u32_at::<4, N>(fixed), fixed.get(8..).unwrap_or_default())
 }
 
 impl fmt::Display for FrameError {

@@ -1,11 +1,13 @@
 //! What nodes say to each other. Byte layouts are in `WIRE.md`.
 
-use super::bytes::{Sink, Source};
-use super::frame::{FrameError, HEADER};
+use quoring_ring::Crc32c;
+
+use super::bytes::{put_u32, put_u64, u32_at, u64_at};
+use super::frame::{FrameError, HEADER, check, finish};
 use crate::types::{LogIndex, Term};
 
 /// Where the records of an append begin in its frame.
-pub const APPEND_HEADER: usize = HEADER + APPEND_SIZE;
+pub const APPEND_HEADER: usize = HEADER + 32;
 
 const PRE_VOTE: u8 = 1;
 const VOTE: u8 = 2;
@@ -15,11 +17,10 @@ const APPEND: u8 = 5;
 const APPEND_ANSWER: u8 = 6;
 const APPEND_REFUSAL: u8 = 7;
 
-const VOTE_SIZE: usize = 16;
-const VOTE_ANSWER_SIZE: usize = 8;
-const APPEND_SIZE: usize = 32;
-const APPEND_ANSWER_SIZE: usize = 24;
-const APPEND_REFUSAL_SIZE: usize = 28;
+const VOTE_SIZE: usize = HEADER + 16;
+const VOTE_ANSWER_SIZE: usize = HEADER + 8;
+const APPEND_ANSWER_SIZE: usize = HEADER + 24;
+const APPEND_REFUSAL_SIZE: usize = HEADER + 32;
 
 /// One message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -108,18 +109,6 @@ pub struct AppendRefusal {
 }
 
 impl<'b> Message<'b> {
-    /// Bytes of the fixed part of this kind; `None` if there is no such kind.
-    pub(super) const fn size(kind: u8) -> Option<usize> {
-        Some(match kind {
-            PRE_VOTE | VOTE => VOTE_SIZE,
-            PRE_VOTE_ANSWER | VOTE_ANSWER => VOTE_ANSWER_SIZE,
-            APPEND => APPEND_SIZE,
-            APPEND_ANSWER => APPEND_ANSWER_SIZE,
-            APPEND_REFUSAL => APPEND_REFUSAL_SIZE,
-            _ => return None,
-        })
-    }
-
     pub(super) const fn kind(&self) -> u8 {
         match self {
             Self::PreVote(_) => PRE_VOTE,
@@ -132,125 +121,141 @@ impl<'b> Message<'b> {
         }
     }
 
-    pub(super) fn decode(kind: u8, mut source: Source<'b>) -> Result<Self, FrameError> {
-        let from = &mut source;
-        let message = match kind {
-            PRE_VOTE => VoteRequest::decode(from).map(Self::PreVote),
-            VOTE => VoteRequest::decode(from).map(Self::Vote),
-            PRE_VOTE_ANSWER => VoteAnswer::decode(from).map(Self::PreVoteAnswer),
-            VOTE_ANSWER => VoteAnswer::decode(from).map(Self::VoteAnswer),
-            APPEND => return Append::decode(source).map(Self::Append),
-            APPEND_ANSWER => AppendAnswer::decode(from).map(Self::AppendAnswer),
-            APPEND_REFUSAL => AppendRefusal::decode(from).map(Self::AppendRefusal),
-            _ => return Err(FrameError::Malformed),
-        };
-        if !source.is_empty() {
-            return Err(FrameError::Length);
+    /// Reads the message of a frame of this kind.
+    pub(super) fn open(kind: u8, bytes: &'b [u8], crc: Crc32c) -> Result<Self, FrameError> {
+        match kind {
+            APPEND => Append::open(bytes, crc).map(Self::Append),
+            APPEND_ANSWER => AppendAnswer::open(whole(bytes, crc)?).map(Self::AppendAnswer),
+            APPEND_REFUSAL => AppendRefusal::open(whole(bytes, crc)?).map(Self::AppendRefusal),
+            PRE_VOTE => VoteRequest::open(whole(bytes, crc)?).map(Self::PreVote),
+            VOTE => VoteRequest::open(whole(bytes, crc)?).map(Self::Vote),
+            PRE_VOTE_ANSWER => VoteAnswer::open(whole(bytes, crc)?).map(Self::PreVoteAnswer),
+            VOTE_ANSWER => VoteAnswer::open(whole(bytes, crc)?).map(Self::VoteAnswer),
+            _ => Err(FrameError::Malformed),
         }
-        message.ok_or(FrameError::Malformed)
     }
 
-    pub(super) fn encode(&self, sink: &mut Sink<'_>) {
-        match self {
-            Self::PreVote(request) | Self::Vote(request) => request.encode(sink),
-            Self::PreVoteAnswer(answer) | Self::VoteAnswer(answer) => answer.encode(sink),
-            Self::Append(append) => append.encode(sink),
-            Self::AppendAnswer(answer) => answer.encode(sink),
-            Self::AppendRefusal(refusal) => refusal.encode(sink),
-        }
+    /// Writes the message behind the header and the checksum before it; the length of both, `None` if they do not fit.
+    pub(super) fn seal(&self, buffer: &mut [u8], crc: Crc32c) -> Option<usize> {
+        Some(match self {
+            Self::Append(append) => append.seal(buffer.first_chunk_mut()?, crc),
+            Self::AppendAnswer(answer) => answer.seal(buffer.first_chunk_mut()?, crc),
+            Self::AppendRefusal(refusal) => refusal.seal(buffer.first_chunk_mut()?, crc),
+            Self::PreVote(request) | Self::Vote(request) => request.seal(buffer.first_chunk_mut()?, crc),
+            Self::PreVoteAnswer(answer) | Self::VoteAnswer(answer) => answer.seal(buffer.first_chunk_mut()?, crc),
+        })
     }
 }
 
+/// An undamaged frame of exactly `N` bytes.
+fn whole<const N: usize>(bytes: &[u8], crc: Crc32c) -> Result<&[u8; N], FrameError> {
+    if bytes.len() == N { check(bytes, crc) } else { Err(FrameError::Length) }
+}
+
 impl VoteRequest {
-    fn decode(source: &mut Source<'_>) -> Option<Self> {
-        let (last, last_term, term) = (source.u64()?, source.u32()?, source.u32()?);
-        Some(Self { term: Term(term), last: LogIndex(last), last_term: Term(last_term) })
+    fn open(frame: &[u8; VOTE_SIZE]) -> Result<Self, FrameError> {
+        Ok(Self {
+            last: LogIndex(u64_at::<16, VOTE_SIZE>(frame)),
+            last_term: Term(u32_at::<24, VOTE_SIZE>(frame)),
+            term: Term(u32_at::<28, VOTE_SIZE>(frame)),
+        })
     }
 
-    fn encode(&self, sink: &mut Sink<'_>) {
-        sink.u64(self.last.0);
-        sink.u32(self.last_term.0);
-        sink.u32(self.term.0);
+    fn seal(&self, frame: &mut [u8; VOTE_SIZE], crc: Crc32c) -> usize {
+        put_u64::<16, VOTE_SIZE>(frame, self.last.0);
+        put_u32::<24, VOTE_SIZE>(frame, self.last_term.0);
+        put_u32::<28, VOTE_SIZE>(frame, self.term.0);
+        finish(frame, crc)
     }
 }
 
 impl VoteAnswer {
-    fn decode(source: &mut Source<'_>) -> Option<Self> {
-        let (term, granted) = (source.u32()?, flag(source.u32()?)?);
-        Some(Self { term: Term(term), granted })
+    fn open(frame: &[u8; VOTE_ANSWER_SIZE]) -> Result<Self, FrameError> {
+        let granted = flag(u32_at::<20, VOTE_ANSWER_SIZE>(frame))?;
+        Ok(Self { term: Term(u32_at::<16, VOTE_ANSWER_SIZE>(frame)), granted })
     }
 
-    fn encode(&self, sink: &mut Sink<'_>) {
-        sink.u32(self.term.0);
-        sink.u32(self.granted.into());
+    fn seal(&self, frame: &mut [u8; VOTE_ANSWER_SIZE], crc: Crc32c) -> usize {
+        put_u32::<16, VOTE_ANSWER_SIZE>(frame, self.term.0);
+        put_u32::<20, VOTE_ANSWER_SIZE>(frame, self.granted.into());
+        finish(frame, crc)
     }
 }
 
 impl<'b> Append<'b> {
-    fn decode(mut source: Source<'b>) -> Result<Self, FrameError> {
-        let append = Self::fixed(&mut source).ok_or(FrameError::Malformed)?;
-        let records = source.rest();
-        if records.len() != usize::from(append.bytes) {
-            return Err(FrameError::Length);
-        }
-        Ok(Self { records, ..append })
+    fn open(bytes: &'b [u8], crc: Crc32c) -> Result<Self, FrameError> {
+        let frame: &[u8; APPEND_HEADER] = check(bytes, crc)?;
+        let records = bytes.get(APPEND_HEADER..).unwrap_or_default();
+        let lengths = u32_at::<40, APPEND_HEADER>(frame);
+        let append = Self {
+            prev: LogIndex(u64_at::<16, APPEND_HEADER>(frame)),
+            commit: LogIndex(u64_at::<24, APPEND_HEADER>(frame)),
+            prev_term: Term(u32_at::<32, APPEND_HEADER>(frame)),
+            session: u32_at::<36, APPEND_HEADER>(frame),
+            respond: flag(lengths >> 16)?,
+            bytes: lengths as u16,
+            records,
+        };
+        if records.len() == usize::from(append.bytes) { Ok(append) } else { Err(FrameError::Length) }
     }
 
-    fn fixed(source: &mut Source<'_>) -> Option<Self> {
-        let (prev, commit) = (LogIndex(source.u64()?), LogIndex(source.u64()?));
-        let (prev_term, session) = (Term(source.u32()?), source.u32()?);
-        let lengths = source.u32()?;
-        let (bytes, respond) = (lengths as u16, flag(lengths >> 16)?);
-        let _reserved = source.u32()?;
-        Some(Self { prev, prev_term, commit, session, respond, bytes, records: &[] })
-    }
-
-    fn encode(&self, sink: &mut Sink<'_>) {
-        sink.u64(self.prev.0);
-        sink.u64(self.commit.0);
-        sink.u32(self.prev_term.0);
-        sink.u32(self.session);
-        sink.u32(u32::from(self.bytes) | u32::from(self.respond) << 16);
-        sink.u32(0);
+    fn seal(&self, frame: &mut [u8; APPEND_HEADER], crc: Crc32c) -> usize {
+        put_u64::<16, APPEND_HEADER>(frame, self.prev.0);
+        put_u64::<24, APPEND_HEADER>(frame, self.commit.0);
+        put_u32::<32, APPEND_HEADER>(frame, self.prev_term.0);
+        put_u32::<36, APPEND_HEADER>(frame, self.session);
+        put_u32::<40, APPEND_HEADER>(frame, u32::from(self.bytes) | u32::from(self.respond) << 16);
+        put_u32::<44, APPEND_HEADER>(frame, 0);
+        finish(frame, crc)
     }
 }
 
 impl AppendAnswer {
-    fn decode(source: &mut Source<'_>) -> Option<Self> {
-        let (matched, received) = (LogIndex(source.u64()?), LogIndex(source.u64()?));
-        let (session, room) = (source.u32()?, source.u32()?);
-        Some(Self { session, room, matched, received })
+    fn open(frame: &[u8; APPEND_ANSWER_SIZE]) -> Result<Self, FrameError> {
+        Ok(Self {
+            matched: LogIndex(u64_at::<16, APPEND_ANSWER_SIZE>(frame)),
+            received: LogIndex(u64_at::<24, APPEND_ANSWER_SIZE>(frame)),
+            session: u32_at::<32, APPEND_ANSWER_SIZE>(frame),
+            room: u32_at::<36, APPEND_ANSWER_SIZE>(frame),
+        })
     }
 
-    fn encode(&self, sink: &mut Sink<'_>) {
-        sink.u64(self.matched.0);
-        sink.u64(self.received.0);
-        sink.u32(self.session);
-        sink.u32(self.room);
+    fn seal(&self, frame: &mut [u8; APPEND_ANSWER_SIZE], crc: Crc32c) -> usize {
+        put_u64::<16, APPEND_ANSWER_SIZE>(frame, self.matched.0);
+        put_u64::<24, APPEND_ANSWER_SIZE>(frame, self.received.0);
+        put_u32::<32, APPEND_ANSWER_SIZE>(frame, self.session);
+        put_u32::<36, APPEND_ANSWER_SIZE>(frame, self.room);
+        finish(frame, crc)
     }
 }
 
 impl AppendRefusal {
-    fn decode(source: &mut Source<'_>) -> Option<Self> {
-        let (rejected, hint) = (LogIndex(source.u64()?), LogIndex(source.u64()?));
-        let (session, room, hint_term) = (source.u32()?, source.u32()?, Term(source.u32()?));
-        Some(Self { session, room, rejected, hint, hint_term })
+    fn open(frame: &[u8; APPEND_REFUSAL_SIZE]) -> Result<Self, FrameError> {
+        Ok(Self {
+            rejected: LogIndex(u64_at::<16, APPEND_REFUSAL_SIZE>(frame)),
+            hint: LogIndex(u64_at::<24, APPEND_REFUSAL_SIZE>(frame)),
+            session: u32_at::<32, APPEND_REFUSAL_SIZE>(frame),
+            room: u32_at::<36, APPEND_REFUSAL_SIZE>(frame),
+            hint_term: Term(u32_at::<40, APPEND_REFUSAL_SIZE>(frame)),
+        })
     }
 
-    fn encode(&self, sink: &mut Sink<'_>) {
-        sink.u64(self.rejected.0);
-        sink.u64(self.hint.0);
-        sink.u32(self.session);
-        sink.u32(self.room);
-        sink.u32(self.hint_term.0);
+    fn seal(&self, frame: &mut [u8; APPEND_REFUSAL_SIZE], crc: Crc32c) -> usize {
+        put_u64::<16, APPEND_REFUSAL_SIZE>(frame, self.rejected.0);
+        put_u64::<24, APPEND_REFUSAL_SIZE>(frame, self.hint.0);
+        put_u32::<32, APPEND_REFUSAL_SIZE>(frame, self.session);
+        put_u32::<36, APPEND_REFUSAL_SIZE>(frame, self.room);
+        put_u32::<40, APPEND_REFUSAL_SIZE>(frame, self.hint_term.0);
+        put_u32::<44, APPEND_REFUSAL_SIZE>(frame, 0);
+        finish(frame, crc)
     }
 }
 
 /// Zero or one; nothing else is a flag.
-const fn flag(value: u32) -> Option<bool> {
+const fn flag(value: u32) -> Result<bool, FrameError> {
     match value {
-        0 => Some(false),
-        1 => Some(true),
-        _ => None,
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(FrameError::Malformed),
     }
 }
