@@ -38,7 +38,9 @@ struct Cluster<'a> {
 fn main() -> ExitCode {
     let arguments: Vec<String> = args().skip(1).collect();
     let number = |at: usize, default: u64| arguments.get(at).map_or(Some(default), |text| text.parse().ok());
-    let (Some(load), Some(entries), Some(nodes), Some(bytes)) = (arguments.first(), number(1, 10_000), number(2, 3), number(3, 32)) else {
+    let (Some(load), Some(entries), Some(nodes), Some(bytes)) =
+        (arguments.first(), number(1, 10_000), number(2, 3), number(3, 32))
+    else {
         eprintln!("usage: instructions closed|pipe|batch ENTRIES [NODES] [BYTES]");
         return ExitCode::from(2);
     };
@@ -109,7 +111,11 @@ impl<'a> Cluster<'a> {
         for peer in leader.raft.take_ready().iter() {
             while let Some(len) = leader.transmit(self.now, peer, &mut self.frame) {
                 let follower = &mut followers[usize::from(peer.get()) - 1];
-                assert_eq!(follower.raft.handle_message(self.now, &self.frame[..len]), Ok(Handled::Done), "frames are sound");
+                assert_eq!(
+                    follower.raft.handle_message(self.now, &self.frame[..len]),
+                    Ok(Handled::Done),
+                    "frames are sound"
+                );
             }
         }
         leader.write(self.now);
@@ -117,7 +123,11 @@ impl<'a> Cluster<'a> {
             follower.write(self.now);
             for peer in follower.raft.take_ready().iter() {
                 while let Some(len) = follower.transmit(self.now, peer, &mut self.frame) {
-                    assert_eq!(leader.raft.handle_message(self.now, &self.frame[..len]), Ok(Handled::Done), "frames are sound");
+                    assert_eq!(
+                        leader.raft.handle_message(self.now, &self.frame[..len]),
+                        Ok(Handled::Done),
+                        "frames are sound"
+                    );
                 }
             }
             follower.apply();
@@ -130,7 +140,8 @@ impl<'a> Member<'a> {
     fn new(id: NodeId, voters: NodeSet, ring: &'a mut Ring, peers: &'a mut [Peer]) -> Self {
         let config = Config::new(id, CLUSTER, voters);
         let ring = ring.split(Origin::default(), Checksum::new(CLUSTER.0, DEFAULT_CRC32C));
-        let raft = Raft::new(config, FRAME, Recovered::default(), ring.writer, peers, Instant(0)).expect("configuration");
+        let raft =
+            Raft::new(config, FRAME, Recovered::default(), ring.writer, peers, Instant(0)).expect("configuration");
         Self {
             id,
             raft,
@@ -177,7 +188,8 @@ impl<'a> Member<'a> {
             }
             self.applied += 1;
             let command = &self.record[HEADER..HEADER + usize::from(copied.header.len)];
-            self.sum = self.sum.wrapping_mul(31).wrapping_add(command.first().copied().map_or(1, u64::from) ^ self.applied);
+            self.sum =
+                self.sum.wrapping_mul(31).wrapping_add(command.first().copied().map_or(1, u64::from) ^ self.applied);
             self.applier.publish(self.applied);
         }
     }

@@ -18,11 +18,7 @@ impl NodeSet {
 
     /// Nodes 0 to `count - 1`; all 32 for any larger count.
     pub const fn first(count: u32) -> Self {
-        if count >= u32::BITS {
-            Self(u32::MAX)
-        } else {
-            Self((1 << count) - 1)
-        }
+        if count >= u32::BITS { Self(u32::MAX) } else { Self((1 << count) - 1) }
     }
 
     /// Bit `n` stands for node `n`.

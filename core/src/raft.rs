@@ -265,7 +265,11 @@ impl<'a> Raft<'a> {
         assert!(self.runs.last_term() <= self.term, "no entry is of a later term");
         self.runs.assert_invariants();
         if self.role == Role::Leader {
-            assert_eq!((self.leader, self.recorded), (Some(self.config.id), Recorded::Durable), "a leader's term is durable");
+            assert_eq!(
+                (self.leader, self.recorded),
+                (Some(self.config.id), Recorded::Durable),
+                "a leader's term is durable"
+            );
             assert!(self.vote == Some(self.config.id), "a leader voted for itself");
             self.peers.iter().for_each(|peer| peer.assert_invariants(last));
         }

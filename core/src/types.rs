@@ -17,11 +17,7 @@ impl NodeId {
 
     /// The node with this number, or `None` above 31.
     pub const fn new(id: u8) -> Option<Self> {
-        if id < Self::COUNT as u8 {
-            Some(Self(id))
-        } else {
-            None
-        }
+        if id < Self::COUNT as u8 { Some(Self(id)) } else { None }
     }
 
     /// The number, 0..=31.

@@ -78,7 +78,9 @@ impl<'a, P: Platform> Committed<'a, P> {
             }
             match reader.copy(index.0, buffer) {
                 // The start of a durable record precedes `flushed`, which lies on record boundaries.
-                Ok(copied) if copied.position.precedes(reader.flushed()) || shared.applies_accepted() => Some(Found::Copied(copied.header)),
+                Ok(copied) if copied.position.precedes(reader.flushed()) || shared.applies_accepted() => {
+                    Some(Found::Copied(copied.header))
+                }
                 Ok(_) => None,
                 // Only what is durable leaves the ring (ring rule 3). A record larger than any frame cannot have come from one.
                 Err(CopyError::Gone) => Some(Found::Stored),
@@ -95,7 +97,9 @@ impl<'a, P: Platform> Committed<'a, P> {
     /// Reads the entry back from the store, and trusts it no further than its checksum.
     async fn read(&mut self, index: LogIndex) -> Result<Header, Halt> {
         let (shared, buffer) = (self.shared, &mut *self.buffer);
-        let read = shared.with_store(&shared.wakes.committed, async |store| crate::store::LogStore::read(store, index, buffer).await).await;
+        let read = shared
+            .with_store(&shared.wakes.committed, async |store| crate::store::LogStore::read(store, index, buffer).await)
+            .await;
         let Ok(len) = read else { return Err(shared.halt(Halt::Read(index))) };
         match self.buffer.get(..len).and_then(|bytes| Records::new(bytes).next()) {
             Some(Ok(record)) if shared.is_entry(&record, index) => Ok(record.header),

@@ -54,5 +54,6 @@ pub use transport::Transport;
 #[cfg(feature = "planted-faults")]
 pub use quoring_core::Planted;
 pub use quoring_core::{
-    ClusterId, Config, ConfigError, Duration, EntryId, Event, Instant, LogIndex, NodeId, NodeSet, Refusals, Role, Status, StepDown, Term,
+    ClusterId, Config, ConfigError, Duration, EntryId, Event, Instant, LogIndex, NodeId, NodeSet, RecoveredRecord,
+    Recovery, RecoveryError, Refusals, Role, Status, StepDown, Term,
 };

@@ -56,8 +56,14 @@ pub(crate) enum Place<T> {
     Taken(T) = 1,
 }
 
-impl<P: Platform, const UNITS: usize, const SLOTS: usize, const PEERS: usize, const FRAME: usize, const PROPOSALS: usize>
-    Resources<'_, P, UNITS, SLOTS, PEERS, FRAME, PROPOSALS>
+impl<
+    P: Platform,
+    const UNITS: usize,
+    const SLOTS: usize,
+    const PEERS: usize,
+    const FRAME: usize,
+    const PROPOSALS: usize,
+> Resources<'_, P, UNITS, SLOTS, PEERS, FRAME, PROPOSALS>
 {
     const CHECKED: () = {
         assert!(PROPOSALS >= 1 && PROPOSALS <= 64, "waiting clients are woken by the bits of one u64");
@@ -88,8 +94,14 @@ impl<P: Platform, const UNITS: usize, const SLOTS: usize, const PEERS: usize, co
     }
 }
 
-impl<P: Platform, const UNITS: usize, const SLOTS: usize, const PEERS: usize, const FRAME: usize, const PROPOSALS: usize> Default
-    for Resources<'_, P, UNITS, SLOTS, PEERS, FRAME, PROPOSALS>
+impl<
+    P: Platform,
+    const UNITS: usize,
+    const SLOTS: usize,
+    const PEERS: usize,
+    const FRAME: usize,
+    const PROPOSALS: usize,
+> Default for Resources<'_, P, UNITS, SLOTS, PEERS, FRAME, PROPOSALS>
 {
     fn default() -> Self {
         Self::new()

@@ -163,7 +163,11 @@ impl<'a, P: Platform> Shared<'a, P> {
     ///
     /// Waiting tasks watch the lock like any other pointer, because an async mutex with one waker cell would let two of them wake each other
     /// for as long as a slow medium takes.
-    pub(crate) async fn with_store<R>(&self, watcher: &Wake<P::Mutex>, work: impl AsyncFnOnce(&mut P::Store) -> R) -> R {
+    pub(crate) async fn with_store<R>(
+        &self,
+        watcher: &Wake<P::Mutex>,
+        work: impl AsyncFnOnce(&mut P::Store) -> R,
+    ) -> R {
         // Dropped after the lock is, also when this future is cancelled.
         let _released = Released(self);
         let mut store = watcher.until(|| self.store.try_lock().ok()).await;

@@ -29,7 +29,15 @@ pub enum StartError<E> {
 ///
 /// # Errors
 /// See [`StartError`].
-pub async fn new<'a, P, const UNITS: usize, const SLOTS: usize, const PEERS: usize, const FRAME: usize, const PROPOSALS: usize>(
+pub async fn new<
+    'a,
+    P,
+    const UNITS: usize,
+    const SLOTS: usize,
+    const PEERS: usize,
+    const FRAME: usize,
+    const PROPOSALS: usize,
+>(
     config: Config,
     mut store: P::Store,
     transport: P::Transport,
@@ -49,11 +57,21 @@ where
     let ring = storage.split(origin, checksum);
     let raft = Raft::new(config, FRAME, recovered, ring.writer, peers, clock.now()).map_err(StartError::Config)?;
     let proposals = Proposals::new(proposals);
-    let shared =
-        shared.fill(Shared::new(raft, proposals, ring.reader, checksum, store, transport, clock, &wakes.replicators, &wakes.proposals));
+    let shared = shared.fill(Shared::new(
+        raft,
+        proposals,
+        ring.reader,
+        checksum,
+        store,
+        transport,
+        clock,
+        &wakes.replicators,
+        &wakes.proposals,
+    ));
 
     let committed = Committed::new(shared, ring.applier, &mut buffers.committed);
-    let runner = Runner::new(shared, ring.flusher, &mut buffers.log_writer, &mut buffers.receiver, &mut buffers.replicators);
+    let runner =
+        Runner::new(shared, ring.flusher, &mut buffers.log_writer, &mut buffers.receiver, &mut buffers.replicators);
     Ok((Node::new(shared), committed, runner))
 }
 

@@ -82,7 +82,10 @@ impl Raft<'_> {
     /// `None` when the own term there must be looked up.
     fn follows_on(&mut self, prev: LogIndex, prev_term: Term) -> Option<bool> {
         // Committed entries are in every later leader's log (leader completeness; L11).
-        if prev <= self.following.matched || prev <= self.committed() || self.breaks(Rule::SkipConsistencyCheck) && prev <= self.last() {
+        if prev <= self.following.matched
+            || prev <= self.committed()
+            || self.breaks(Rule::SkipConsistencyCheck) && prev <= self.last()
+        {
             return Some(true);
         }
         if prev > self.last() {
@@ -201,7 +204,9 @@ impl Raft<'_> {
     /// Marks the leader as ready for an answer if one is due.
     pub(super) fn answer_leader(&mut self) {
         if let Some(leader) = self.leader
-            && (self.following.respond || self.following.refused.is_some() || self.acknowledgeable() > self.following.acknowledged)
+            && (self.following.respond
+                || self.following.refused.is_some()
+                || self.acknowledgeable() > self.following.acknowledged)
         {
             self.ready.insert(leader);
         }
@@ -224,7 +229,13 @@ impl Raft<'_> {
             let hint = hint.unwrap_or(LogIndex::ZERO).max(self.committed());
             let hint_term = self.term_of(hint).unwrap_or(self.term);
             let room = self.room();
-            return Some(Message::AppendRefusal(AppendRefusal { session, room, rejected: refused.prev, hint, hint_term }));
+            return Some(Message::AppendRefusal(AppendRefusal {
+                session,
+                room,
+                rejected: refused.prev,
+                hint,
+                hint_term,
+            }));
         }
         let matched = self.acknowledgeable();
         if !self.following.respond && matched <= self.following.acknowledged {

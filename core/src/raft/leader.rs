@@ -84,7 +84,9 @@ impl Raft<'_> {
         let committed = self.committed();
         let mut best = committed;
         for index in self.peers.iter().map(|peer| peer.matched).chain([self.durable]) {
-            if index > best && self.holders(|peer| peer.matched >= index, self.durable >= index).is_quorum_of(self.config.voters) {
+            if index > best
+                && self.holders(|peer| peer.matched >= index, self.durable >= index).is_quorum_of(self.config.voters)
+            {
                 best = index;
             }
         }

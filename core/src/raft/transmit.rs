@@ -69,7 +69,15 @@ struct News {
 
 impl News {
     const fn append(&self, prev: LogIndex, prev_term: Term, bytes: u16) -> Append<'static> {
-        Append { prev, prev_term, commit: self.commit, session: self.session, respond: self.respond, bytes, records: &[] }
+        Append {
+            prev,
+            prev_term,
+            commit: self.commit,
+            session: self.session,
+            respond: self.respond,
+            bytes,
+            records: &[],
+        }
     }
 }
 
@@ -111,8 +119,22 @@ impl Raft<'_> {
 
     /// The entries of a [`StoreBatch`] up to `last`, `bytes` in all, are in the frame: puts the header before them. The frame's length, or `None` if they
     /// should not be sent any more.
-    pub fn seal(&mut self, now: Instant, to: NodeId, batch: &StoreBatch, prev_term: Term, last: LogIndex, bytes: usize, frame: &mut [u8]) -> Option<usize> {
-        if self.role != Role::Leader || self.term != batch.term || bytes > batch.limit || last > batch.last || last < batch.first {
+    pub fn seal(
+        &mut self,
+        now: Instant,
+        to: NodeId,
+        batch: &StoreBatch,
+        prev_term: Term,
+        last: LogIndex,
+        bytes: usize,
+        frame: &mut [u8],
+    ) -> Option<usize> {
+        if self.role != Role::Leader
+            || self.term != batch.term
+            || bytes > batch.limit
+            || last > batch.last
+            || last < batch.first
+        {
             return None;
         }
         let committed = self.committed();
@@ -167,14 +189,24 @@ impl Raft<'_> {
             };
             let window = peer.credit.min(max_bytes.saturating_sub(peer.in_flight_bytes)) as usize;
             let limit = window.min(frame.len().saturating_sub(APPEND_HEADER)).min(usize::from(u16::MAX));
-            if open && limit > 0 && let Some(transmit) = self.poll_entries(now, to, &news, limit, frame) {
+            if open
+                && limit > 0
+                && let Some(transmit) = self.poll_entries(now, to, &news, limit, frame)
+            {
                 return Some(transmit);
             }
         }
         if due { self.poll_empty(now, to, &news, frame) } else { None }
     }
 
-    fn poll_entries(&mut self, now: Instant, to: NodeId, news: &News, limit: usize, frame: &mut [u8]) -> Option<Transmit> {
+    fn poll_entries(
+        &mut self,
+        now: Instant,
+        to: NodeId,
+        news: &News,
+        limit: usize,
+        frame: &mut [u8],
+    ) -> Option<Transmit> {
         let (term, offset, first, last, session) = (self.term, APPEND_HEADER, news.next, self.last(), news.session);
         let prev = first.previous();
         let prev_term = self.term_of(prev);
@@ -205,7 +237,15 @@ impl Raft<'_> {
     }
 
     /// Writes the header of an append that is about to leave, and books it; the header's length.
-    fn send_append(&mut self, now: Instant, to: NodeId, last: LogIndex, bytes: usize, append: &Append<'_>, frame: &mut [u8]) -> Option<usize> {
+    fn send_append(
+        &mut self,
+        now: Instant,
+        to: NodeId,
+        last: LogIndex,
+        bytes: usize,
+        append: &Append<'_>,
+        frame: &mut [u8],
+    ) -> Option<usize> {
         let header = self.envelope.seal(to, self.term, &Message::Append(*append), frame)?;
         let peer = self.peer(to)?;
         peer.sent = true;

@@ -81,7 +81,8 @@ impl Envelope {
         if cluster != self.cluster {
             return Err(FrameError::Cluster(cluster));
         }
-        let from = NodeId::new(u8_at::<6, HEADER>(header)).filter(|&from| from != self.node).ok_or(FrameError::Address)?;
+        let from =
+            NodeId::new(u8_at::<6, HEADER>(header)).filter(|&from| from != self.node).ok_or(FrameError::Address)?;
         if u8_at::<7, HEADER>(header) != self.node.get() {
             return Err(FrameError::Address);
         }

@@ -96,7 +96,8 @@ mod tests {
         // covers: L15
         let mut script = Script::starting_at(LogIndex(0xFFFF_FFFE));
         let batch = [script.entry(b"a"), script.entry(b"b"), vote(), script.entry(b"c")].concat();
-        let found: std::vec::Vec<_> = Entries::new(&batch, LogIndex(0xFFFF_FFFD)).map(|e| e.map(|e| e.index.0)).collect();
+        let found: std::vec::Vec<_> =
+            Entries::new(&batch, LogIndex(0xFFFF_FFFD)).map(|e| e.map(|e| e.index.0)).collect();
         assert_eq!(found, [Ok(0xFFFF_FFFE), Ok(0xFFFF_FFFF), Ok(0x1_0000_0000)]);
     }
 

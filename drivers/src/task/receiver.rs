@@ -48,7 +48,9 @@ async fn handle<P: Platform>(shared: &Shared<'_, P>, frame: &[u8]) -> Result<(),
     loop {
         let now: Instant = shared.clock.now();
         // A frame that cannot be read is counted by the core, and was as good as lost.
-        let Ok(Handled::NeedsTerm(index)) = shared.step(|state| state.raft.handle_message(now, frame)) else { return Ok(()) };
+        let Ok(Handled::NeedsTerm(index)) = shared.step(|state| state.raft.handle_message(now, frame)) else {
+            return Ok(());
+        };
         recall(shared, index).await?;
     }
 }

@@ -35,7 +35,9 @@ impl<M: RawMutex, const NODES: usize, const FRAME: usize, const DEPTH: usize> Me
     }
 }
 
-impl<M: RawMutex, const NODES: usize, const FRAME: usize, const DEPTH: usize> Default for MemoryNetwork<M, NODES, FRAME, DEPTH> {
+impl<M: RawMutex, const NODES: usize, const FRAME: usize, const DEPTH: usize> Default
+    for MemoryNetwork<M, NODES, FRAME, DEPTH>
+{
     fn default() -> Self {
         Self::new()
     }

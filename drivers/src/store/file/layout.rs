@@ -16,8 +16,10 @@ const VERSION: u16 = 1;
 const FILE_MAGIC: [u8; 8] = *b"QUORLOG\0";
 const BATCH_MAGIC: [u8; 4] = *b"QBAT";
 
-const _: () =
-    assert!(FILE_HEADER.is_multiple_of(ALIGN) && BATCH_HEADER.is_multiple_of(ALIGN), "a torn tail is searched in steps of ALIGN");
+const _: () = assert!(
+    FILE_HEADER.is_multiple_of(ALIGN) && BATCH_HEADER.is_multiple_of(ALIGN),
+    "a torn tail is searched in steps of ALIGN"
+);
 const _: () = assert!(BATCH_LIMIT.is_multiple_of(ALIGN) && BATCH_LIMIT <= u32::MAX as usize, "a length has four bytes");
 
 /// Whose log it is.

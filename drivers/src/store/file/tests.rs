@@ -146,7 +146,10 @@ fn a_log_cut_at_any_byte_holds_exactly_the_batches_before_the_cut_and_goes_on() 
         let (mut log, last, _) = scratch.start().unwrap();
         assert_eq!(last, expected.len() as u64, "cut at {cut}");
         assert_holds(&mut log, &expected);
-        assert_eq!(scratch.bytes(), history.bytes[..whole.checked_sub(1).map_or(FILE_HEADER, |i| history.batches[i].end)]);
+        assert_eq!(
+            scratch.bytes(),
+            history.bytes[..whole.checked_sub(1).map_or(FILE_HEADER, |i| history.batches[i].end)]
+        );
 
         expected.push(record(Kind::Command, 9, LogIndex(last + 1), 0, b"after the cut"));
         block_on(log.append(expected.last().unwrap())).unwrap();
@@ -194,7 +197,9 @@ fn a_flip_in_the_newest_batch_is_a_torn_tail_and_any_other_stops_the_node() {
         }
         let batch = history.batches.iter().find(|batch| batch.contains(&at));
         match (result.unwrap_err(), batch) {
-            (Error::Corrupt { offset, damage: Damage::Batch, .. }, Some(batch)) => assert_eq!(offset, batch.start as u64),
+            (Error::Corrupt { offset, damage: Damage::Batch, .. }, Some(batch)) => {
+                assert_eq!(offset, batch.start as u64)
+            }
             (Error::NotALog(_), None) => assert!(at < 8),
             (Error::Version { .. }, None) => assert!((8..10).contains(&at)),
             (Error::Corrupt { offset: 0, damage: Damage::FileHeader, .. }, None) => assert!(at >= 10),
@@ -246,7 +251,8 @@ fn a_damaged_record_in_a_batch_that_checks_stops_the_node() {
     block_on(log.append(&damaged)).unwrap();
     assert!(matches!(read(&mut log, 1), Err(ReadError::Store(Error::Corrupt { .. }))));
     drop(log);
-    let Err(Error::Corrupt { offset: 64, damage: Damage::Record(RecoveryError::Record(_)), .. }) = scratch.start() else {
+    let Err(Error::Corrupt { offset: 64, damage: Damage::Record(RecoveryError::Record(_)), .. }) = scratch.start()
+    else {
         panic!("a damaged record was taken");
     };
 }
@@ -319,7 +325,9 @@ fn a_full_disk_latches_until_the_log_is_recovered() {
     let disk = std::mem::replace(&mut log.log, Medium::open(Path::new("/dev/full")).unwrap());
     let second = script.entry(b"second");
     let error = block_on(log.append(&second)).unwrap_err();
-    assert!(matches!(&error, Error::Io { action: "write", cause, .. } if cause.kind() == std::io::ErrorKind::StorageFull));
+    assert!(
+        matches!(&error, Error::Io { action: "write", cause, .. } if cause.kind() == std::io::ErrorKind::StorageFull)
+    );
     assert!(error.to_string().starts_with("cannot write /dev/full: "));
 
     log.log = disk;
