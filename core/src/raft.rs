@@ -239,6 +239,21 @@ impl<'a> Raft<'a> {
         }
     }
 
+    /// The end of what the ring has accepted.
+    pub fn accepted(&self) -> Position {
+        self.ring.accepted()
+    }
+
+    /// The last entry known to be committed.
+    pub fn committed(&self) -> LogIndex {
+        LogIndex(self.ring.committed())
+    }
+
+    /// The term this node leads, if it does.
+    pub fn leads(&self) -> Option<Term> {
+        (self.role == Role::Leader).then_some(self.term)
+    }
+
     /// What was refused so far.
     pub const fn refusals(&self) -> &Refusals {
         &self.refusals
@@ -367,10 +382,6 @@ impl<'a> Raft<'a> {
 
     fn last(&self) -> LogIndex {
         LogIndex(self.ring.last())
-    }
-
-    fn committed(&self) -> LogIndex {
-        LogIndex(self.ring.committed())
     }
 
     /// The term of an entry of the log, if it is in memory or in the ring.

@@ -5,7 +5,7 @@ use core::future::{Future, poll_fn};
 use core::pin::Pin;
 use core::task::{Context, Poll};
 
-use quoring_core::{EntryId, Event, LogIndex, NodeId, Refusals, Role, Status, Term};
+use quoring_core::{EntryId, Event, LogIndex, NodeId, Refusals, Status, Term};
 use quoring_ring::WakerCell;
 
 use crate::answer::Answer;
@@ -79,7 +79,7 @@ impl<'a, P: Platform> Node<'a, P> {
         shared.step(|state| {
             let slot = state.proposals.free().ok_or(ProposeError::TooManyPending);
             // Who leads is worth more to the client than that the table is full.
-            let slot = if state.raft.status().role == Role::Leader { slot? } else { 0 };
+            let slot = if state.raft.leads().is_some() { slot? } else { 0 };
             let entry = state.raft.propose(command)?;
             state.proposals.wait(slot, entry);
             Ok(Pending { shared, slot, entry, done: false })

@@ -1,13 +1,13 @@
 //! What the tasks and handles of a node share: the core under its lock, the ring, the devices, and who waits for what.
 
 use core::cell::RefCell;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, Ordering, fence};
 
 use embassy_sync::blocking_mutex::Mutex;
-use embassy_sync::mutex::Mutex as StoreMutex;
+use embassy_sync::mutex::{Mutex as StoreMutex, MutexGuard};
 use embassy_sync::waitqueue::MultiWakerRegistration;
-use quoring_core::{EntryId, Instant, NodeId, NodeSet, Raft, Role, Status, Term};
-use quoring_ring::{Checksum, Reader};
+use quoring_core::{EntryId, Instant, LogIndex, NodeId, NodeSet, Raft, Term};
+use quoring_ring::{Checksum, Position, Reader};
 
 use crate::answer::Answer;
 use crate::clock::Clock;
@@ -32,6 +32,8 @@ pub(crate) struct Shared<'a, P: Platform> {
     pub(crate) wakes: Watchers<'a, P>,
     /// The node has stopped; the reason is in `state`.
     halted: AtomicBool,
+    /// A task waits for the store.
+    contended: AtomicBool,
 }
 
 /// The tasks that sleep until a pointer moves.
@@ -97,6 +99,7 @@ impl<'a, P: Platform> Shared<'a, P> {
                 proposals: waiting,
             },
             halted: AtomicBool::new(false),
+            contended: AtomicBool::new(false),
         }
     }
 
@@ -108,9 +111,9 @@ impl<'a, P: Platform> Shared<'a, P> {
     /// Steps the core with one input, then wakes who has something to do.
     pub(crate) fn step<R>(&self, input: impl FnOnce(&mut State<'a>) -> R) -> R {
         let (result, effects) = self.with(|state| {
-            let before = state.raft.status();
+            let before = Marks::of(&state.raft);
             let result = input(state);
-            let effects = state.effects(&before);
+            let effects = state.effects(before);
             (result, effects)
         });
         self.wake(&effects);
@@ -170,8 +173,18 @@ impl<'a, P: Platform> Shared<'a, P> {
     ) -> R {
         // Dropped after the lock is, also when this future is cancelled.
         let _released = Released(self);
-        let mut store = watcher.until(|| self.store.try_lock().ok()).await;
+        let mut store = watcher.until(|| self.try_store()).await;
         work(&mut store).await
+    }
+
+    /// The store, if it is free; else whoever has it will tell the watchers when it is.
+    fn try_store(&self) -> Option<MutexGuard<'_, P::Mutex, P::Store>> {
+        self.store.try_lock().ok().or_else(|| {
+            self.contended.store(true, Ordering::Relaxed);
+            fence(Ordering::SeqCst);
+            // Look again: it may have been released before it was known that somebody waits.
+            self.store.try_lock().ok()
+        })
     }
 
     fn wake(&self, effects: &Effects) {
@@ -208,32 +221,50 @@ impl<'a, P: Platform> Shared<'a, P> {
     }
 }
 
-impl State<'_> {
-    /// What a step has changed. Clients of a leader that is one no longer are told so at once: their outcome is open.
-    fn effects(&mut self, before: &Status) -> Effects {
-        let after = self.raft.status();
-        let office = |status: &Status| -> Option<Term> { (status.role == Role::Leader).then_some(status.term) };
-        let lost = office(before).is_some() && office(before) != office(&after);
-        let deadline = self.raft.poll_timeout();
-        let earlier = deadline.is_some_and(|deadline| self.armed.is_some_and(|armed| deadline < armed));
-        if lost {
-            self.room.wake();
-        }
-        Effects {
-            ready: self.raft.take_ready(),
-            accepted: before.accepted != after.accepted,
-            committed: before.committed != after.committed,
-            earlier,
-            woken: if lost { self.proposals.lose(Lost::LeadershipLost) } else { Woken::default() },
-        }
+/// What a step may move.
+#[derive(Clone, Copy)]
+struct Marks {
+    accepted: Position,
+    committed: LogIndex,
+    /// The term this node leads.
+    office: Option<Term>,
+}
+
+impl Marks {
+    fn of(raft: &Raft<'_>) -> Self {
+        Self { accepted: raft.accepted(), committed: raft.committed(), office: raft.leads() }
     }
 }
 
-/// Tells all watchers that the store may be free.
+impl State<'_> {
+    /// What a step has changed. Clients of a leader that is one no longer are told so at once: their outcome is open.
+    fn effects(&mut self, before: Marks) -> Effects {
+        let after = Marks::of(&self.raft);
+        let deadline = self.raft.poll_timeout();
+        let mut effects = Effects {
+            ready: self.raft.take_ready(),
+            accepted: before.accepted != after.accepted,
+            committed: before.committed != after.committed,
+            earlier: deadline.is_some_and(|deadline| self.armed.is_some_and(|armed| deadline < armed)),
+            woken: Woken::default(),
+        };
+        if before.office.is_some() && before.office != after.office {
+            self.room.wake();
+            effects.woken = self.proposals.lose(Lost::LeadershipLost);
+        }
+        effects
+    }
+}
+
+/// Tells the watchers that the store may be free, if one of them waits for it.
 struct Released<'s, 'a, P: Platform>(&'s Shared<'a, P>);
 
 impl<P: Platform> Drop for Released<'_, '_, P> {
     fn drop(&mut self) {
-        self.0.notify_all();
+        fence(Ordering::SeqCst);
+        if self.0.contended.load(Ordering::Relaxed) {
+            self.0.contended.store(false, Ordering::Relaxed);
+            self.0.notify_all();
+        }
     }
 }

@@ -80,9 +80,11 @@ impl Raft<'_> {
         let granted = request.term == self.term && free && self.leader.is_none() && self.is_up_to_date(request);
         if granted && self.vote != Some(from) {
             self.vote = Some(from);
-            self.tell(Event::Votes { term: self.term, candidate: from });
+            // Who votes gives the candidate time, and does not go on to ask for votes itself.
+            self.role = Role::Follower;
             self.await_leader(now);
             self.recorded = Recorded::Pending;
+            self.tell(Event::Votes { term: self.term, candidate: from });
         }
         self.answer_vote(from, request.term, Due::VOTE, granted);
     }
