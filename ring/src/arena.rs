@@ -1,0 +1,106 @@
+//! The bytes of the ring: atomic words, so that a reader may look while the writer overwrites, and
+//! be told afterwards.
+
+use crate::position::{Position, UNIT};
+use crate::record::{HEADER, Header};
+use crate::sync::{AtomicUsize, Ordering::Relaxed};
+
+/// Bytes of a word: what the machine loads and stores at once.
+const WORD: usize = size_of::<usize>();
+/// Words of a unit.
+pub(crate) const WORDS: usize = UNIT / WORD;
+
+/// Eight bytes of the arena.
+pub(crate) type Unit = [AtomicUsize; WORDS];
+
+/// A view of the whole arena, whose length is a power of two.
+#[derive(Clone, Copy)]
+pub(crate) struct Arena<'r> {
+    words: &'r [AtomicUsize],
+}
+
+impl<'r> Arena<'r> {
+    pub(crate) fn new(units: &'r [Unit]) -> Self {
+        Self { words: units.as_flattened() }
+    }
+
+    /// W: the arena's length in units.
+    #[inline]
+    pub(crate) fn units(self) -> u32 {
+        (self.words.len() / WORDS) as u32
+    }
+
+    /// Units from `at` to the arena's end.
+    #[inline]
+    pub(crate) fn units_to_end(self, at: Position) -> u32 {
+        self.units() - (at.get() & (self.units() - 1))
+    }
+
+    /// The header at `at`, if what is there looks like one.
+    #[inline]
+    pub(crate) fn header(self, at: Position) -> Option<Header> {
+        let mut bytes = [0; HEADER];
+        self.load(at, &mut bytes);
+        Header::from_array(&bytes)
+    }
+
+    /// Fills `to`, a multiple of the unit, from the words at `at`; false, and nothing done, if they
+    /// run over the arena's end.
+    #[inline]
+    pub(crate) fn load(self, at: Position, to: &mut [u8]) -> bool {
+        let Some(words) = self.window(at, to.len()) else {
+            return false;
+        };
+        for (chunk, word) in to.as_chunks_mut().0.iter_mut().zip(words) {
+            *chunk = word.load(Relaxed).to_le_bytes();
+        }
+        true
+    }
+
+    /// Stores a record at `at`, padded with zeros.
+    #[inline]
+    pub(crate) fn store(self, at: Position, header: &Header, payload: &[u8]) {
+        let Some((head, body)) = self.window(at, header.size()).and_then(|words| words.split_at_checked(HEADER / WORD))
+        else {
+            return;
+        };
+        fill(head, &header.encode());
+        fill(body, payload);
+    }
+
+    /// Stores the bytes of a whole record at `at`.
+    #[inline]
+    pub(crate) fn store_bytes(self, at: Position, bytes: &[u8]) {
+        if let Some(words) = self.window(at, bytes.len()) {
+            fill(words, bytes);
+        }
+    }
+
+    /// The words of `bytes` bytes from `at` on, if they do not run over the arena's end.
+    #[inline]
+    fn window(self, at: Position, bytes: usize) -> Option<&'r [AtomicUsize]> {
+        let first = (at.get() & (self.units() - 1)) as usize * WORDS;
+        self.words.get(first..first + bytes / WORD)
+    }
+}
+
+/// Stores `bytes` into `words`, and zeros into the words that are left.
+#[inline]
+fn fill(words: &[AtomicUsize], bytes: &[u8]) {
+    let (chunks, rest) = bytes.as_chunks();
+    let Some((whole, words)) = words.split_at_checked(chunks.len()) else {
+        return;
+    };
+    for (word, chunk) in whole.iter().zip(chunks) {
+        word.store(usize::from_le_bytes(*chunk), Relaxed);
+    }
+    let mut last = [0; WORD];
+    for (to, from) in last.iter_mut().zip(rest) {
+        *to = *from;
+    }
+    let mut value = usize::from_le_bytes(last);
+    for word in words {
+        word.store(value, Relaxed);
+        value = 0;
+    }
+}

@@ -1,0 +1,217 @@
+//! Records: what a log is made of, in the ring, on the wire and in the store.
+
+use crate::position::ALIGN;
+
+/// Bytes of an encoded [`Header`].
+pub const HEADER: usize = 16;
+
+/// Bytes of a record with `payload` bytes of payload: header and payload, padded to a multiple of
+/// 16.
+#[must_use]
+pub const fn record_size(payload: usize) -> usize {
+    HEADER + payload.next_multiple_of(ALIGN)
+}
+
+/// What a record is. Zero is no kind, so zeroed memory is no record.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[repr(u8)]
+pub enum Kind {
+    /// An entry with a client's command.
+    Command = 1,
+    /// An entry that does nothing: what a new leader begins its term with.
+    NoOp = 2,
+    /// An entry with a configuration of the cluster.
+    Configuration = 3,
+    /// A term and a vote. No entry: it has a place in the order of writes, but no index.
+    Vote = 4,
+    /// An entry with a command that belongs to a client session.
+    Session = 5,
+    /// Fills the end of the arena. Never leaves the ring.
+    Pad = 0xF,
+}
+
+impl Kind {
+    /// Whether records of this kind are entries of the log, that is, have an index.
+    #[must_use]
+    pub const fn is_entry(self) -> bool {
+        matches!(self, Self::Command | Self::NoOp | Self::Configuration | Self::Session)
+    }
+
+    /// The kind that this byte stands for.
+    #[must_use]
+    pub const fn from_byte(byte: u8) -> Option<Self> {
+        Some(match byte {
+            1 => Self::Command,
+            2 => Self::NoOp,
+            3 => Self::Configuration,
+            4 => Self::Vote,
+            5 => Self::Session,
+            0xF => Self::Pad,
+            _ => return None,
+        })
+    }
+}
+
+/// The first 16 bytes of a record, all little-endian.
+///
+/// ```text
+///  0        4        8           12    14     15      16                16 + len
+///  +--------+--------+-----------+-----+------+-------+------------------+---------------------+
+///  |checksum|  term  | index-low | len | kind | flags | payload (len)    | zeros to 16-multiple|
+///  +--------+--------+-----------+-----+------+-------+------------------+---------------------+
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Header {
+    /// [`Checksum::of`](crate::Checksum::of) this header and the payload.
+    pub checksum: u32,
+    /// The term in which the record was made.
+    pub term: u32,
+    /// Low half of the entry's index; zero for a vote.
+    pub index_low: u32,
+    /// Bytes of the payload.
+    pub len: u16,
+    /// What the record is.
+    pub kind: Kind,
+    /// Free for the user of the ring, by kind.
+    pub flags: u8,
+}
+
+impl Header {
+    /// Bytes of the whole record, padding included.
+    #[must_use]
+    pub const fn size(&self) -> usize {
+        record_size(self.len as usize)
+    }
+
+    /// The header at the beginning of `bytes`.
+    ///
+    /// # Errors
+    /// [`RecordError::Truncated`] below 16 bytes, [`RecordError::UnknownKind`].
+    pub fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
+        let bytes = bytes.first_chunk().ok_or(RecordError::Truncated)?;
+        Self::from_array(bytes).ok_or(RecordError::UnknownKind)
+    }
+
+    /// Whether this is the header of an entry of `index`, as far as its low half tells.
+    pub(crate) const fn is_entry_of(&self, index: u64) -> bool {
+        self.kind.is_entry() && self.index_low == index as u32
+    }
+
+    pub(crate) fn from_array(bytes: &[u8; HEADER]) -> Option<Self> {
+        let [c0, c1, c2, c3, t0, t1, t2, t3, i0, i1, i2, i3, l0, l1, kind, flags] = *bytes;
+        Some(Self {
+            checksum: u32::from_le_bytes([c0, c1, c2, c3]),
+            term: u32::from_le_bytes([t0, t1, t2, t3]),
+            index_low: u32::from_le_bytes([i0, i1, i2, i3]),
+            len: u16::from_le_bytes([l0, l1]),
+            kind: Kind::from_byte(kind)?,
+            flags,
+        })
+    }
+
+    /// The header's bytes.
+    #[must_use]
+    pub fn encode(&self) -> [u8; HEADER] {
+        let [c0, c1, c2, c3] = self.checksum.to_le_bytes();
+        let [t0, t1, t2, t3] = self.term.to_le_bytes();
+        let [i0, i1, i2, i3] = self.index_low.to_le_bytes();
+        let [l0, l1] = self.len.to_le_bytes();
+        [c0, c1, c2, c3, t0, t1, t2, t3, i0, i1, i2, i3, l0, l1, self.kind as u8, self.flags]
+    }
+}
+
+/// One record of a byte string.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Record<'b> {
+    /// The decoded header.
+    pub header: Header,
+    /// The payload without padding: `header.len` bytes.
+    pub payload: &'b [u8],
+    /// The whole record, header and padding included: `header.size()` bytes.
+    pub bytes: &'b [u8],
+}
+
+impl<'b> Record<'b> {
+    /// The record at the beginning of `bytes`, its checksum unchecked.
+    ///
+    /// # Errors
+    /// Any [`RecordError`] but [`BadChecksum`](RecordError::BadChecksum).
+    pub fn parse(bytes: &'b [u8]) -> Result<Self, RecordError> {
+        let header = Header::decode(bytes)?;
+        let bytes = bytes.get(..header.size()).ok_or(RecordError::Truncated)?;
+        let (payload, padding) = bytes
+            .split_at_checked(HEADER)
+            .and_then(|(_, body)| body.split_at_checked(usize::from(header.len)))
+            .ok_or(RecordError::Truncated)?;
+        if padding.iter().any(|&byte| byte != 0) {
+            return Err(RecordError::NonZeroPadding);
+        }
+        Ok(Self { header, payload, bytes })
+    }
+}
+
+/// The records of a byte string in which they lie end to end: a frame's body, a store's batch.
+///
+/// Checksums are left unchecked. Ends at the end of the bytes, or after the first error.
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Records<'b> {
+    rest: &'b [u8],
+}
+
+impl<'b> Records<'b> {
+    /// The records in `bytes`.
+    #[must_use]
+    pub const fn new(bytes: &'b [u8]) -> Self {
+        Self { rest: bytes }
+    }
+}
+
+impl<'b> Iterator for Records<'b> {
+    type Item = Result<Record<'b>, RecordError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let record = Record::parse(self.rest);
+        self.rest = match record {
+            Ok(record) => self.rest.get(record.bytes.len()..).unwrap_or_default(),
+            Err(_) => &[],
+        };
+        Some(record)
+    }
+}
+
+impl core::iter::FusedIterator for Records<'_> {}
+
+/// Why bytes are no record. None of them says anything about the bytes that follow.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum RecordError {
+    /// The bytes end before the record does: wait for more, or treat as torn.
+    Truncated,
+    /// No record begins here, or one of a later version.
+    UnknownKind,
+    /// Damaged, of another cluster, or of another 2^32 of the index: drop it.
+    BadChecksum,
+    /// The payload may be right, but not byte for byte what its author encoded: drop it.
+    NonZeroPadding,
+}
+
+impl core::fmt::Display for RecordError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::Truncated => "the bytes end before the record does",
+            Self::UnknownKind => "no known kind of record",
+            Self::BadChecksum => "the checksum does not fit the record, its cluster or its index",
+            Self::NonZeroPadding => "the padding of the record is not zero",
+        })
+    }
+}
+
+impl core::error::Error for RecordError {}

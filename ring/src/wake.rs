@@ -1,0 +1,91 @@
+//! Wake-ups: how a task learns that a watermark it watches has moved.
+
+use crate::sync::{AtomicBool, Ordering::Relaxed, Ordering::SeqCst, Step, fence};
+use core::future::poll_fn;
+use core::task::{Context, Poll, Waker};
+
+/// A cell that holds the waker of whoever watches, for any number of publishers.
+///
+/// On threads an atomic cell; on bare metal one under a critical section: an atomic cell's register
+/// by a task of higher priority, over a wake it has preempted, would wake itself for ever.
+pub trait WakerCell {
+    /// Keeps `waker` for the next wake, in place of an earlier one of the same task.
+    fn register(&self, waker: &Waker);
+    /// Wakes what is registered, if anything.
+    fn wake(&self);
+}
+
+/// Tells a watcher that a watermark has moved; touches the waker cell only if somebody wants to
+/// know.
+///
+/// ```text
+/// watcher                           publisher
+/// register the waker                store the watermark (Release)
+/// want = true                       fence(SeqCst)
+/// fence(SeqCst)                     if want { want = false; wake }
+/// look at the watermark, or sleep
+/// ```
+///
+/// Of the two looks at least one sees the other side's store, so no wake-up is lost (P2, R9);
+/// nobody loops, so none lives on itself. With several publishers, each one that has taken `want`
+/// back wakes afterwards. A watcher may be woken for nothing.
+#[derive(Debug, Default)]
+pub struct Wake<C> {
+    want: AtomicBool,
+    cell: C,
+}
+
+impl<C> Wake<C> {
+    /// Nobody watches yet.
+    #[cfg(not(loom))]
+    #[must_use]
+    pub const fn new(cell: C) -> Self {
+        Self { want: AtomicBool::new(false), cell }
+    }
+
+    /// Nobody watches yet.
+    #[cfg(loom)]
+    #[must_use]
+    pub fn new(cell: C) -> Self {
+        Self { want: AtomicBool::new(false), cell }
+    }
+}
+
+impl<C: WakerCell> Wake<C> {
+    /// Wakes whoever watches. To be called after a watermark was published.
+    #[inline]
+    pub fn notify(&self) {
+        fence(Step::Notify, SeqCst);
+        if self.want.load(Relaxed) {
+            // First take it back, then wake: in the other order, the wish of the woken could be
+            // taken back unheard.
+            self.want.store(false, Relaxed);
+            self.cell.wake();
+        }
+    }
+
+    /// Ready with what `condition` finds; else pending, and woken when it may find something.
+    pub fn poll_until<T>(&self, cx: &mut Context<'_>, mut condition: impl FnMut() -> Option<T>) -> Poll<T> {
+        if let Some(found) = condition() {
+            return Poll::Ready(found);
+        }
+        self.cell.register(cx.waker());
+        self.want.store(true, Relaxed);
+        fence(Step::Want, SeqCst);
+        condition().map_or(Poll::Pending, Poll::Ready)
+    }
+
+    /// Waits until `condition` finds something.
+    ///
+    /// Cancel-safe: dropped at any time, it costs at most one wake-up for nothing.
+    pub async fn until<T>(&self, mut condition: impl FnMut() -> Option<T>) -> T {
+        poll_fn(|cx| self.poll_until(cx, &mut condition)).await
+    }
+}
+
+#[cfg(feature = "defmt")]
+impl<C> defmt::Format for Wake<C> {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        defmt::write!(f, "Wake {{ want: {=bool} }}", self.want.load(Relaxed));
+    }
+}

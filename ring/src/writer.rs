@@ -1,0 +1,353 @@
+//! The core's end: appends, truncates, commits.
+
+use crate::checksum::Checksum;
+use crate::position::{Position, UNIT};
+use crate::reader::Reader;
+use crate::record::{HEADER, Header, Kind, Record, record_size};
+use crate::ring::{EMPTY, Ring};
+use crate::storage::Origin;
+use crate::sync::{Ordering::Relaxed, Ordering::Release, Step, fence, release};
+use crate::watermark::extend;
+
+/// The core's end: the only writer of records and slots, and of `tail`, `accepted`, `last`,
+/// `committed` and `leading`.
+#[derive(Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Writer<'r> {
+    ring: Ring<'r>,
+    checksum: Checksum,
+    /// The writer's own marks, which it need not load.
+    tail: Position,
+    accepted: Position,
+    last: u64,
+    committed: u64,
+    /// `flushed` as last seen: its cache line is loaded only when that does not suffice.
+    flushed: Position,
+    /// `applied` as last seen: the base it is extended against.
+    applied: u64,
+    /// The slot that is scrubbed next.
+    scrubbed: u64,
+}
+
+/// Why nothing was appended. The ring is as it was.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum AppendError {
+    /// What would be overwritten is not durable yet: try again when `flushed` has moved.
+    Full,
+    /// Larger than [`record_limit`](Writer::record_limit): will never fit, refuse it to its author.
+    TooLarge,
+    /// Above the index after `last`: append what lies between first.
+    Gap,
+    /// At or below `committed`: the entry there stands for ever.
+    Committed,
+    /// A vote, a pad, or a record that is not of this index: drop it.
+    NotAnEntry,
+}
+
+/// Records that lie one after the other in the log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Span {
+    /// Number of records.
+    pub count: u32,
+    /// Their size in bytes, headers and padding included.
+    pub bytes: usize,
+}
+
+impl<'r> Writer<'r> {
+    pub(crate) fn new(ring: Ring<'r>, origin: &Origin, checksum: Checksum) -> Self {
+        Self {
+            ring,
+            checksum,
+            tail: origin.position,
+            accepted: origin.position,
+            last: origin.last,
+            committed: origin.committed,
+            flushed: origin.position,
+            applied: origin.applied,
+            scrubbed: 0,
+        }
+    }
+
+    /// Encodes and appends an entry. An index up to `last` truncates: this entry replaces that
+    /// index and all above (rule 2).
+    ///
+    /// Returns where the record begins.
+    ///
+    /// # Errors
+    /// Any [`AppendError`].
+    pub fn append(&mut self, kind: Kind, term: u32, index: u64, payload: &[u8]) -> Result<Position, AppendError> {
+        let len = u16::try_from(payload.len()).map_err(|_| AppendError::TooLarge)?;
+        let mut header = Header { checksum: 0, term, index_low: index as u32, len, kind, flags: 0 };
+        let start = self.claim_entry(&header, index)?;
+        header.checksum = self.checksum.of(&header, (index >> 32) as u32, payload);
+        self.ring.arena.store(start, &header, payload);
+        self.enter(index, start, header.size());
+        Ok(start)
+    }
+
+    /// Appends an entry that was encoded elsewhere and [verified](Checksum::verify): its bytes go
+    /// in as they are.
+    ///
+    /// Returns where the record begins.
+    ///
+    /// # Errors
+    /// Any [`AppendError`].
+    pub fn append_record(&mut self, record: &Record<'_>, index: u64) -> Result<Position, AppendError> {
+        if record.bytes.len() != record.header.size() {
+            return Err(AppendError::NotAnEntry);
+        }
+        let start = self.claim_entry(&record.header, index)?;
+        self.ring.arena.store_bytes(start, record.bytes);
+        self.enter(index, start, record.bytes.len());
+        Ok(start)
+    }
+
+    /// Appends a vote: a record without payload and without index.
+    ///
+    /// Returns where the record begins.
+    ///
+    /// # Errors
+    /// [`AppendError::Full`].
+    pub fn append_vote(&mut self, term: u32, flags: u8) -> Result<Position, AppendError> {
+        let mut header = Header { checksum: 0, term, index_low: 0, len: 0, kind: Kind::Vote, flags };
+        let start = self.claim(header.size())?;
+        header.checksum = self.checksum.of(&header, 0, &[]);
+        self.ring.arena.store(start, &header, &[]);
+        self.accept(start, header.size());
+        Ok(start)
+    }
+
+    /// Moves `committed` up to `index`: forward only, at most to `last`.
+    pub fn commit(&mut self, index: u64) {
+        self.applied = self.applied();
+        let index = index.min(self.last);
+        if index > self.committed {
+            self.committed = index;
+            self.ring.marks.core.committed.store(index as u32, release(Step::Commit));
+        }
+    }
+
+    /// Says that this node leads in `term`.
+    pub fn lead(&mut self, term: u32) {
+        self.ring.marks.core.leading.store(term, Release);
+    }
+
+    /// Says that this node leads no more. To be called before anything of another leader is
+    /// appended or committed (rule 5).
+    pub fn follow(&mut self) {
+        self.ring.marks.core.leading.store(0, Release);
+    }
+
+    /// A view of the ring.
+    #[must_use]
+    pub fn reader(&self) -> Reader<'r> {
+        Reader::new(self.ring)
+    }
+
+    /// Bytes of the arena.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.ring.arena.units() as usize * UNIT
+    }
+
+    /// Number of indices that can be found.
+    #[must_use]
+    pub fn slots(&self) -> usize {
+        self.ring.slots.len()
+    }
+
+    /// Bytes of the largest padded record: half of the arena, so that with its pad it always fits;
+    /// and no more than a header's `len` can tell.
+    #[must_use]
+    pub fn record_limit(&self) -> usize {
+        (self.capacity() / 2).min(record_size(u16::MAX as usize))
+    }
+
+    /// Bytes of the largest padded record that could be appended now as the entry after `last`.
+    pub fn room(&mut self) -> usize {
+        self.flushed = self.flushed();
+        if !self.slot_is_free(self.last.wrapping_add(1)) {
+            return 0;
+        }
+        let free = self.ring.arena.units() - self.accepted.since(self.flushed);
+        let in_place = self.ring.arena.units_to_end(self.accepted).min(free);
+        let after_pad = free - in_place;
+        (in_place.max(after_pad) as usize * UNIT).min(self.record_limit())
+    }
+
+    /// Index of the last entry.
+    #[must_use]
+    pub fn last(&self) -> u64 {
+        self.last
+    }
+
+    /// Index up to which entries are committed.
+    #[must_use]
+    pub fn committed(&self) -> u64 {
+        self.committed
+    }
+
+    /// End of the last record.
+    #[must_use]
+    pub fn accepted(&self) -> Position {
+        self.accepted
+    }
+
+    /// End of what is durable.
+    #[must_use]
+    pub fn flushed(&self) -> Position {
+        self.ring.marks.flushed()
+    }
+
+    /// Index up to which the application has finished.
+    #[must_use]
+    pub fn applied(&self) -> u64 {
+        extend(self.applied, self.ring.marks.applied.0.load(Relaxed))
+    }
+
+    /// Where the record of `index` begins, if it is in the ring.
+    #[must_use]
+    pub fn position(&self, index: u64) -> Option<Position> {
+        // The slots are owned by the latest indices; those among them that are not in the ring are
+        // empty or lead out of it.
+        let is_latest = index <= self.last && self.last - index < self.ring.slots.len() as u64;
+        self.ring.find(index, Relaxed).filter(|&at| is_latest && self.ring.holds(at, self.tail))
+    }
+
+    /// The header of the record of `index`, if it is in the ring.
+    #[must_use]
+    pub fn header(&self, index: u64) -> Option<Header> {
+        self.ring.arena.header(self.position(index)?)
+    }
+
+    /// How many records from index `first` on, at most `count` and none above `last`, fit into
+    /// `limit` bytes; none if even the first does not. `None` if `first` is not in the ring.
+    #[must_use]
+    pub fn span(&self, first: u64, last: u64, count: u32, limit: usize) -> Option<Span> {
+        self.position(first)?;
+        let mut span = Span::default();
+        for index in (first..=last).take(count as usize) {
+            let Some(header) = self.header(index) else {
+                break;
+            };
+            if header.size() > limit - span.bytes {
+                break;
+            }
+            span = Span { count: span.count + 1, bytes: span.bytes + header.size() };
+        }
+        Some(span)
+    }
+
+    /// Whether the entry of `index` is durable: flushed, or gone from the ring, which it leaves
+    /// only then.
+    #[must_use]
+    pub fn is_durable(&self, index: u64) -> bool {
+        index <= self.last && self.position(index).is_none_or(|start| start.precedes(self.flushed()))
+    }
+
+    /// Finds room for an entry, or the reason why it must not be appended.
+    fn claim_entry(&mut self, header: &Header, index: u64) -> Result<Position, AppendError> {
+        if !header.is_entry_of(index) {
+            return Err(AppendError::NotAnEntry);
+        }
+        if index <= self.committed {
+            return Err(AppendError::Committed);
+        }
+        if index - 1 > self.last {
+            return Err(AppendError::Gap);
+        }
+        if !self.flushed_suffices(|writer| writer.slot_is_free(index)) {
+            return Err(AppendError::Full);
+        }
+        self.claim(header.size())
+    }
+
+    /// Whether the slot of `index` may be taken. A new index takes it from the one that many slots
+    /// before, which can then only be found in the store; an index up to `last` takes it from
+    /// itself.
+    fn slot_is_free(&self, index: u64) -> bool {
+        let is_durable = |owner| !self.ring.holds(owner, self.tail) || owner.precedes(self.flushed);
+        index <= self.last || self.ring.find(index, Relaxed).is_none_or(is_durable)
+    }
+
+    /// Finds room for `size` bytes in one piece, and takes it from what is durable (rule 3):
+    /// exactly as much as is needed, so that slow readers find as much as possible.
+    fn claim(&mut self, size: usize) -> Result<Position, AppendError> {
+        if size > self.record_limit() {
+            return Err(AppendError::TooLarge);
+        }
+        let units = (size / UNIT) as u32;
+        let capacity = self.ring.arena.units();
+        let to_end = self.ring.arena.units_to_end(self.accepted);
+        let pad = if units > to_end { to_end } else { 0 };
+        let start = self.accepted.advanced(pad);
+        let end = start.advanced(units);
+        if !self.flushed_suffices(|writer| end.since(writer.flushed) <= capacity) {
+            return Err(AppendError::Full);
+        }
+        if end.since(self.tail) > capacity {
+            self.tail = end.advanced(capacity.wrapping_neg());
+            self.ring.marks.core.tail.store(self.tail.get(), Relaxed);
+            fence(Step::Reclaim, Release);
+        }
+        if pad > 0 {
+            let len = (pad as usize * UNIT - HEADER) as u16;
+            let header = Header { checksum: 0, term: 0, index_low: 0, len, kind: Kind::Pad, flags: 0 };
+            self.ring.arena.store_bytes(self.accepted, &header.encode());
+        }
+        Ok(start)
+    }
+
+    /// Whether `condition` holds with `flushed` as last seen, or else as it is now.
+    fn flushed_suffices(&mut self, condition: impl Fn(&Self) -> bool) -> bool {
+        condition(self) || {
+            self.flushed = self.flushed();
+            condition(self)
+        }
+    }
+
+    /// Makes the record at `start` that of `index`, and the last one.
+    fn enter(&mut self, index: u64, start: Position, size: usize) {
+        for gone in (index..=self.last).skip(1).take(self.ring.slots.len()) {
+            self.clear(gone);
+        }
+        if let Some(slot) = self.ring.slot(index) {
+            slot.store(start.get(), release(Step::Enter));
+        }
+        self.last = index;
+        self.ring.marks.core.last.store(index as u32, Release);
+        self.accept(start, size);
+    }
+
+    /// Publishes the record at `start`.
+    fn accept(&mut self, start: Position, size: usize) {
+        let end = start.advanced((size / UNIT) as u32);
+        self.scrub(end.since(self.accepted));
+        self.accepted = end;
+        self.ring.marks.core.accepted.store(end.get(), release(Step::Accept));
+    }
+
+    /// Empties slots that lead out of the ring, in turn: each slot is looked at once in 2^31 units,
+    /// so that none gets so old that it seems to lead into the ring again (L15).
+    fn scrub(&mut self, units: u32) {
+        let due = 1 + ((u64::from(units) * self.ring.slots.len() as u64) >> 31);
+        for _ in 0..due {
+            self.scrubbed = self.scrubbed.wrapping_add(1);
+            if self.ring.find(self.scrubbed, Relaxed).is_some_and(|at| !self.ring.holds(at, self.tail)) {
+                self.clear(self.scrubbed);
+            }
+        }
+    }
+
+    fn clear(&self, index: u64) {
+        if let Some(slot) = self.ring.slot(index) {
+            slot.store(EMPTY, Relaxed);
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests;
