@@ -11,7 +11,7 @@ use quoring_ring::WakerCell;
 use crate::answer::Answer;
 use crate::halt::Halt;
 use crate::platform::Platform;
-use crate::shared::Shared;
+use crate::shared::{Shared, State};
 
 /// A running node. `Copy`: give one to every client.
 pub struct Node<'a, P: Platform> {
@@ -35,7 +35,7 @@ pub enum ProposeError {
     },
     /// The store or the application is behind; [`Node::propose`] waits (P10).
     Busy,
-    /// As many clients wait for answers as the resources have room for; [`Node::propose`] waits.
+    /// As many clients wait as the resources have room for: try again when one of them has its answer.
     TooManyPending,
     /// The node has stopped; see [`Node::halted`].
     Halted,
@@ -49,8 +49,6 @@ pub enum ProposeError {
 pub enum Lost {
     /// The node leads no longer. Whether the entry will be committed is not known here.
     LeadershipLost,
-    /// Another entry was committed in its place: it never will be.
-    Superseded,
     /// The node has stopped. Whether the entry will be committed is not known here.
     Halted,
 }
@@ -75,26 +73,26 @@ impl<'a, P: Platform> Node<'a, P> {
     /// # Errors
     /// See [`ProposeError`]; nothing was stored.
     pub fn try_propose(&self, command: &[u8]) -> Result<Pending<'a, P>, ProposeError> {
-        let shared = self.shared;
-        shared.step(|state| {
-            let slot = state.proposals.free().ok_or(ProposeError::TooManyPending);
-            // Who leads is worth more to the client than that the table is full.
-            let slot = if state.raft.leads().is_some() { slot? } else { 0 };
+        let (slot, entry) = self.shared.step(|state| {
+            let slot = state.free_slot()?;
             let entry = state.raft.propose(command)?;
             state.proposals.wait(slot, entry);
-            Ok(Pending { shared, slot, entry, done: false })
-        })
+            Ok::<_, ProposeError>((slot, entry))
+        })?;
+        Ok(Pending { seat: Seat { shared: self.shared, slot }, entry })
     }
 
-    /// Appends `command` to the log, waiting for room if need be, and waits until it is committed and applied on this node. The application's answer.
+    /// Appends `command` to the log, waiting for room if need be, and waits until it is committed and applied on this node. The
+    /// application's answer.
     ///
     /// Dropping the future takes nothing back: once it was accepted, the command may be committed.
     ///
     /// # Errors
-    /// See [`ProposalError`].
+    /// See [`ProposalError`]. As many clients can wait as the resources have room for; one more is refused.
     pub async fn propose(&self, command: &[u8]) -> Result<Answer, ProposalError> {
-        let pending = poll_fn(|cx| self.poll_propose(cx, command)).await.map_err(ProposalError::Refused)?;
-        pending.await.map_err(ProposalError::Lost)
+        let seat = self.queue().map_err(ProposalError::Refused)?;
+        let entry = poll_fn(|cx| seat.poll_propose(cx, command)).await.map_err(ProposalError::Refused)?;
+        Pending { seat, entry }.await.map_err(ProposalError::Lost)
     }
 
     /// The node at this moment.
@@ -130,17 +128,14 @@ impl<'a, P: Platform> Node<'a, P> {
         self.shared.with(|state| state.raft.assert_invariants());
     }
 
-    fn poll_propose(&self, cx: &mut Context<'_>, command: &[u8]) -> Poll<Result<Pending<'a, P>, ProposeError>> {
-        match self.try_propose(command) {
-            Err(ProposeError::Busy | ProposeError::TooManyPending) => {}
-            result => return Poll::Ready(result),
-        }
-        // Register, then look again: room may have come in between (P2).
-        self.shared.with(|state| state.room.register(cx.waker()));
-        match self.try_propose(command) {
-            Err(ProposeError::Busy | ProposeError::TooManyPending) => Poll::Pending,
-            result => Poll::Ready(result),
-        }
+    /// A place in the table, before there is an entry to wait for.
+    fn queue(&self) -> Result<Seat<'a, P>, ProposeError> {
+        let slot = self.shared.with(|state| {
+            let slot = state.free_slot()?;
+            state.proposals.queue(slot);
+            Ok::<_, ProposeError>(slot)
+        })?;
+        Ok(Seat { shared: self.shared, slot })
     }
 }
 
@@ -149,10 +144,8 @@ impl<'a, P: Platform> Node<'a, P> {
 /// Cancel-safe: dropping it frees its place; the entry may still be committed.
 #[must_use = "the outcome is known only when this is awaited"]
 pub struct Pending<'a, P: Platform> {
-    shared: &'a Shared<'a, P>,
-    slot: usize,
+    seat: Seat<'a, P>,
     entry: EntryId,
-    done: bool,
 }
 
 impl<P: Platform> Pending<'_, P> {
@@ -170,36 +163,53 @@ impl<P: Platform> Pending<'_, P> {
 impl<P: Platform> Future for Pending<'_, P> {
     type Output = Result<Answer, Lost>;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let (shared, slot) = (self.shared, self.slot);
-        if let Some(cell) = shared.wakes.proposals.get(slot) {
-            cell.register(cx.waker());
-        }
-        let outcome = shared.with(|state| {
-            let outcome = state.proposals.take(slot);
-            if outcome.is_some() {
-                state.room.wake();
-            }
-            outcome
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.seat.register(cx);
+        let outcome = self.seat.shared.with(|state| state.proposals.outcome(self.seat.slot));
+        outcome.map_or(Poll::Pending, Poll::Ready)
+    }
+}
+
+/// A client's slot in the table of proposals. Free again when dropped.
+struct Seat<'a, P: Platform> {
+    shared: &'a Shared<'a, P>,
+    slot: usize,
+}
+
+impl<P: Platform> Seat<'_, P> {
+    /// Tries to append the command; waits while there is no room.
+    fn poll_propose(&self, cx: &mut Context<'_>, command: &[u8]) -> Poll<Result<EntryId, ProposeError>> {
+        // Register, then look: room that comes in between wakes (P2).
+        self.register(cx);
+        let accepted = self.shared.step(|state| {
+            let entry = state.raft.propose(command)?;
+            state.proposals.wait(self.slot, entry);
+            Ok(entry)
         });
-        match outcome {
-            Some(outcome) => {
-                self.done = true;
-                Poll::Ready(outcome)
-            }
-            None => Poll::Pending,
+        match accepted {
+            Err(quoring_core::ProposeError::Busy) => Poll::Pending,
+            result => Poll::Ready(result.map_err(Into::into)),
+        }
+    }
+
+    fn register(&self, cx: &Context<'_>) {
+        if let Some(cell) = self.shared.wakes.proposals.get(self.slot) {
+            cell.register(cx.waker());
         }
     }
 }
 
-impl<P: Platform> Drop for Pending<'_, P> {
+impl<P: Platform> Drop for Seat<'_, P> {
     fn drop(&mut self) {
-        if !self.done {
-            self.shared.with(|state| {
-                state.proposals.abandon(self.slot);
-                state.room.wake();
-            });
-        }
+        self.shared.with(|state| state.proposals.leave(self.slot));
+    }
+}
+
+impl State<'_> {
+    /// A free slot for a client. Who leads is worth more to it than that the table is full.
+    fn free_slot(&self) -> Result<usize, ProposeError> {
+        self.raft.may_propose()?;
+        self.proposals.free().ok_or(ProposeError::TooManyPending)
     }
 }
 
@@ -246,7 +256,6 @@ impl fmt::Display for Lost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::LeadershipLost => "the node leads no longer; the outcome is open",
-            Self::Superseded => "another entry was committed in its place",
             Self::Halted => "the node has stopped; the outcome is open",
         })
     }

@@ -5,7 +5,6 @@ use core::sync::atomic::{AtomicBool, Ordering, fence};
 
 use embassy_sync::blocking_mutex::Mutex;
 use embassy_sync::mutex::{Mutex as StoreMutex, MutexGuard};
-use embassy_sync::waitqueue::MultiWakerRegistration;
 use quoring_core::{EntryId, Instant, LogIndex, NodeId, NodeSet, Raft, Term};
 use quoring_ring::{Checksum, Position, Reader};
 
@@ -16,9 +15,6 @@ use crate::node::Lost;
 use crate::platform::Platform;
 use crate::proposals::{Proposals, Woken};
 use crate::wake::{Cell, Wake};
-
-/// How many proposers can wait for room before they wake each other in turn.
-const PROPOSERS: usize = 4;
 
 /// Everything but the ends of the ring.
 pub(crate) struct Shared<'a, P: Platform> {
@@ -50,8 +46,6 @@ pub(crate) struct Watchers<'a, P: Platform> {
 pub(crate) struct State<'a> {
     pub(crate) raft: Raft<'a>,
     pub(crate) proposals: Proposals<'a>,
-    /// Proposers that wait for room.
-    pub(crate) room: MultiWakerRegistration<PROPOSERS>,
     /// When the ticker will wake up by itself.
     pub(crate) armed: Option<Instant>,
     halt: Option<Halt>,
@@ -81,9 +75,8 @@ impl<'a, P: Platform> Shared<'a, P> {
         waiting: &'a [Cell<P::Mutex>],
     ) -> Self {
         let peers = raft.config().peers();
-        let room = MultiWakerRegistration::new();
         Self {
-            state: Mutex::new(RefCell::new(State { raft, proposals, room, armed: None, halt: None })),
+            state: Mutex::new(RefCell::new(State { raft, proposals, armed: None, halt: None })),
             ring,
             checksum,
             store: StoreMutex::new(store),
@@ -123,19 +116,17 @@ impl<'a, P: Platform> Shared<'a, P> {
     /// The log writer has moved `flushed`: answers may leave, entries may be committed, proposers may have room.
     pub(crate) fn flushed(&self) {
         let now = self.clock.now();
-        self.step(|state| {
+        let woken = self.step(|state| {
             state.raft.handle_flushed(now);
-            state.room.wake();
+            state.proposals.room()
         });
         self.wakes.committed.notify();
+        self.wake_proposals(woken);
     }
 
     /// The application has moved `applied` past `entry`.
     pub(crate) fn applied(&self, entry: EntryId, answer: &Answer) {
-        let woken = self.with(|state| {
-            state.room.wake();
-            state.proposals.applied(entry, answer)
-        });
+        let woken = self.with(|state| state.proposals.applied(entry, answer).and(state.proposals.room()));
         self.wake_proposals(woken);
     }
 
@@ -143,8 +134,8 @@ impl<'a, P: Platform> Shared<'a, P> {
     pub(crate) fn halt(&self, halt: Halt) -> Halt {
         let (halt, woken) = self.with(|state| {
             state.raft.halt();
-            state.room.wake();
-            (*state.halt.get_or_insert(halt), state.proposals.lose(Lost::Halted))
+            let woken = state.proposals.room().and(state.proposals.lose(Lost::Halted));
+            (*state.halt.get_or_insert(halt), woken)
         });
         self.halted.store(true, Ordering::Release);
         self.wake_proposals(woken);
@@ -249,8 +240,7 @@ impl State<'_> {
             woken: Woken::default(),
         };
         if before.office.is_some() && before.office != after.office {
-            self.room.wake();
-            effects.woken = self.proposals.lose(Lost::LeadershipLost);
+            effects.woken = self.proposals.room().and(self.proposals.lose(Lost::LeadershipLost));
         }
         effects
     }

@@ -49,11 +49,7 @@ impl Raft<'_> {
     /// # Errors
     /// See [`ProposeError`]; nothing was stored.
     pub fn propose(&mut self, command: &[u8]) -> Result<EntryId, ProposeError> {
-        match self.role {
-            Role::Leader => {}
-            Role::Halted => return Err(ProposeError::Halted),
-            _ => return Err(ProposeError::NotLeader(self.leader)),
-        }
+        self.may_propose()?;
         if command.len() > self.command_limit {
             return Err(ProposeError::TooLarge(self.command_limit));
         }
@@ -67,9 +63,16 @@ impl Raft<'_> {
         })
     }
 
-    /// Whether the store or the application is so far behind that a command of `bytes` must wait; see [`Self::propose`].
-    pub fn is_busy(&self, bytes: usize) -> bool {
-        !self.has_room_for_clients(record_size(bytes))
+    /// Whether this is the node to propose at.
+    ///
+    /// # Errors
+    /// [`ProposeError::NotLeader`] or [`ProposeError::Halted`].
+    pub fn may_propose(&self) -> Result<(), ProposeError> {
+        match self.role {
+            Role::Leader => Ok(()),
+            Role::Halted => Err(ProposeError::Halted),
+            _ => Err(ProposeError::NotLeader(self.leader)),
+        }
     }
 
     /// Appends an entry of this term.
