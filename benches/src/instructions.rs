@@ -160,11 +160,8 @@ impl<'a> Member<'a> {
         match self.raft.poll_transmit(now, peer, frame)? {
             Transmit::Frame(len) => Some(len),
             Transmit::FromRing(batch) => {
-                let mut at = batch.offset;
-                for index in (batch.first.0..).take(batch.count as usize) {
-                    at += self.reader.copy(index, &mut frame[at..]).expect("in the ring").size;
-                }
-                (self.reader.leading() == batch.term.0).then_some(at)
+                self.reader.copy_span(batch.start, &mut frame[batch.offset..batch.len]).expect("in the ring");
+                (self.reader.leading() == batch.term.0).then_some(batch.len)
             }
             Transmit::FromStore(_) => panic!("node {}: nothing leaves the ring here", self.id),
         }

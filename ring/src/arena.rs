@@ -1,7 +1,7 @@
 //! The bytes of the ring: atomic words, so that a reader may look while the writer overwrites, and
 //! be told afterwards.
 
-use crate::position::{Position, UNIT};
+use crate::position::{ALIGN, Position, UNIT};
 use crate::record::{HEADER, Header};
 use crate::sync::{AtomicUsize, Ordering::Relaxed};
 
@@ -9,6 +9,9 @@ use crate::sync::{AtomicUsize, Ordering::Relaxed};
 const WORD: usize = size_of::<usize>();
 /// Words of a unit.
 pub(crate) const WORDS: usize = UNIT / WORD;
+
+/// Words of what records are aligned to.
+const LINE: usize = ALIGN / WORD;
 
 /// Eight bytes of the arena.
 pub(crate) type Unit = [AtomicUsize; WORDS];
@@ -44,15 +47,17 @@ impl<'r> Arena<'r> {
         Header::from_array(&bytes)
     }
 
-    /// Fills `to`, a multiple of the unit, from the words at `at`; false, and nothing done, if they
-    /// run over the arena's end.
+    /// Fills `to`, a multiple of the alignment of records, from the words at `at`; false, and nothing done, if they run over the arena's
+    /// end.
     #[inline]
     pub(crate) fn load(self, at: Position, to: &mut [u8]) -> bool {
         let Some(words) = self.window(at, to.len()) else {
             return false;
         };
-        for (chunk, word) in to.as_chunks_mut().0.iter_mut().zip(words) {
-            *chunk = word.load(Relaxed).to_le_bytes();
+        for (line, words) in to.as_chunks_mut::<ALIGN>().0.iter_mut().zip(words.as_chunks::<LINE>().0) {
+            for (chunk, word) in line.as_chunks_mut().0.iter_mut().zip(words) {
+                *chunk = word.load(Relaxed).to_le_bytes();
+            }
         }
         true
     }
@@ -68,11 +73,14 @@ impl<'r> Arena<'r> {
         fill(body, payload);
     }
 
-    /// Stores the bytes of a whole record at `at`.
+    /// Stores the bytes of a whole record, or of a header, at `at`.
     #[inline]
     pub(crate) fn store_bytes(self, at: Position, bytes: &[u8]) {
-        if let Some(words) = self.window(at, bytes.len()) {
-            fill(words, bytes);
+        let words = self.window(at, bytes.len()).unwrap_or_default();
+        for (words, line) in words.as_chunks::<LINE>().0.iter().zip(bytes.as_chunks::<ALIGN>().0) {
+            for (word, chunk) in words.iter().zip(line.as_chunks().0) {
+                word.store(usize::from_le_bytes(*chunk), Relaxed);
+            }
         }
     }
 

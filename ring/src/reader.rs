@@ -71,6 +71,17 @@ impl<'r> Reader<'r> {
         }
     }
 
+    /// Copies what lies at `start` and the `buf.len()` bytes from there: a span that the writer has told, handed over by whatever orders
+    /// its step before this one. Where it lay, nothing else lies until it leaves the ring; so this is what was told, or an error.
+    ///
+    /// # Errors
+    /// [`CopyError::Gone`].
+    pub fn copy_span(&self, start: Position, buf: &mut [u8]) -> Result<(), CopyError> {
+        let loaded = self.ring.arena.load(start, buf);
+        fence(Step::Judge, Acquire);
+        if loaded && self.ring.holds(start, self.ring.marks.tail()) { Ok(()) } else { Err(CopyError::Gone) }
+    }
+
     /// End of the last record.
     #[must_use]
     pub fn accepted(&self) -> Position {

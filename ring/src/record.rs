@@ -1,6 +1,6 @@
 //! Records: what a log is made of, in the ring, on the wire and in the store.
 
-use crate::position::ALIGN;
+use crate::position::{ALIGN, UNIT};
 
 /// Bytes of an encoded [`Header`].
 pub const HEADER: usize = 16;
@@ -99,26 +99,43 @@ impl Header {
         self.kind.is_entry() && self.index_low == index as u32
     }
 
+    #[inline]
     pub(crate) fn from_array(bytes: &[u8; HEADER]) -> Option<Self> {
-        let [c0, c1, c2, c3, t0, t1, t2, t3, i0, i1, i2, i3, l0, l1, kind, flags] = *bytes;
+        let [b0, b1, b2, b3, b4, b5, b6, b7, b8, b9, b10, b11, b12, b13, b14, b15] = *bytes;
+        let first = u64::from_le_bytes([b0, b1, b2, b3, b4, b5, b6, b7]);
+        Self::from_units(first, u64::from_le_bytes([b8, b9, b10, b11, b12, b13, b14, b15]))
+    }
+
+    /// The header of which these are the two units.
+    #[inline]
+    pub(crate) const fn from_units(first: u64, second: u64) -> Option<Self> {
+        let Some(kind) = Kind::from_byte((second >> 48) as u8) else { return None };
         Some(Self {
-            checksum: u32::from_le_bytes([c0, c1, c2, c3]),
-            term: u32::from_le_bytes([t0, t1, t2, t3]),
-            index_low: u32::from_le_bytes([i0, i1, i2, i3]),
-            len: u16::from_le_bytes([l0, l1]),
-            kind: Kind::from_byte(kind)?,
-            flags,
+            checksum: first as u32,
+            term: (first >> 32) as u32,
+            index_low: second as u32,
+            len: (second >> 32) as u16,
+            kind,
+            flags: (second >> 56) as u8,
         })
+    }
+
+    /// The second unit: what a record is, of which index, and how long.
+    #[inline]
+    pub(crate) const fn second_unit(&self) -> u64 {
+        self.index_low as u64 | (self.len as u64) << 32 | (self.kind as u64) << 48 | (self.flags as u64) << 56
     }
 
     /// The header's bytes.
     #[must_use]
+    #[inline]
     pub fn encode(&self) -> [u8; HEADER] {
-        let [c0, c1, c2, c3] = self.checksum.to_le_bytes();
-        let [t0, t1, t2, t3] = self.term.to_le_bytes();
-        let [i0, i1, i2, i3] = self.index_low.to_le_bytes();
-        let [l0, l1] = self.len.to_le_bytes();
-        [c0, c1, c2, c3, t0, t1, t2, t3, i0, i1, i2, i3, l0, l1, self.kind as u8, self.flags]
+        let first = u64::from(self.checksum) | u64::from(self.term) << 32;
+        let mut bytes = [0; HEADER];
+        let (head, tail) = bytes.split_at_mut(UNIT);
+        head.copy_from_slice(&first.to_le_bytes());
+        tail.copy_from_slice(&self.second_unit().to_le_bytes());
+        bytes
     }
 }
 

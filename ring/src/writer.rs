@@ -46,10 +46,12 @@ pub enum AppendError {
     NotAnEntry,
 }
 
-/// Records that lie one after the other in the log.
+/// Records of successive indices that lie end to end in the ring.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Span {
+    /// Where the first one begins.
+    pub start: Position,
     /// Number of records.
     pub count: u32,
     /// Their size in bytes, headers and padding included.
@@ -223,20 +225,25 @@ impl<'r> Writer<'r> {
         self.ring.arena.header(self.position(index)?)
     }
 
-    /// How many records from index `first` on, at most `count` and none above `last`, fit into
-    /// `limit` bytes; none if even the first does not. `None` if `first` is not in the ring.
+    /// The records from index `first` on, none above `last`, that lie end to end and fit into `limit` bytes: a reader copies them in one
+    /// piece ([`Reader::copy_span`]). A pad, a vote, or a tail that was replaced ends the span. It is empty if even the first record does
+    /// not fit, and `None` if that is not in the ring.
     #[must_use]
-    pub fn span(&self, first: u64, last: u64, count: u32, limit: usize) -> Option<Span> {
-        self.position(first)?;
-        let mut span = Span::default();
-        for index in (first..=last).take(count as usize) {
-            let Some(header) = self.header(index) else {
+    pub fn span(&self, first: u64, last: u64, limit: usize) -> Option<Span> {
+        let start = self.position(first)?;
+        let mut span = Span { start, count: 0, bytes: 0 };
+        let mut at = start;
+        for index in first..=last.min(self.last) {
+            // The slots of these indices are their own: what they lead to is live.
+            let Some(header) = self.ring.arena.header(at).filter(|_| self.ring.find(index, Relaxed) == Some(at)) else {
                 break;
             };
-            if header.size() > limit - span.bytes {
+            let size = header.size();
+            if size > limit - span.bytes {
                 break;
             }
-            span = Span { count: span.count + 1, bytes: span.bytes + header.size() };
+            span = Span { start, count: span.count + 1, bytes: span.bytes + size };
+            at = at.advanced((size / UNIT) as u32);
         }
         Some(span)
     }

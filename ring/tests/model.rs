@@ -284,19 +284,26 @@ impl Pair<'_> {
     fn compare_span(&mut self) {
         let first = self.model.last.saturating_sub(self.random.below(SLOTS as u64));
         let (last, limit) = (first + self.random.below(9), self.random.below(2 * W));
-        let expected = self.model.find(first).map(|_| {
-            let sizes =
-                (first..=last).map_while(|index| Some(self.model.records[&self.model.find(index)?].size() as usize));
-            let mut span = Span::default();
-            for size in sizes.take(5) {
-                if span.bytes + size > limit as usize {
-                    break;
-                }
-                span = Span { count: span.count + 1, bytes: span.bytes + size };
-            }
-            span
-        });
-        assert_eq!(self.ring.writer.span(first, last, 5, limit as usize), expected);
+        let Some(span) = self.ring.writer.span(first, last, limit as usize) else {
+            return assert_eq!(self.model.find(first), None);
+        };
+        let mut at = self.ring.writer.position(first).expect("a span has a start");
+        assert_eq!(span.start, at);
+        let mut bytes = 0;
+        for index in first..first + u64::from(span.count) {
+            let record = &self.model.records[&self.model.find(index).expect("a span holds what can be found")];
+            assert_eq!(self.ring.writer.position(index), Some(at), "end to end");
+            at = at.advanced((record.size() / 8) as u32);
+            bytes += record.size() as usize;
+        }
+        assert_eq!(span.bytes, bytes);
+        assert!(bytes as u64 <= limit);
+        // It ends for a reason.
+        let next = first + u64::from(span.count);
+        if next <= last && self.ring.writer.position(next) == Some(at) {
+            let record = &self.model.records[&self.model.find(next).expect("what lies there")];
+            assert!(bytes as u64 + record.size() as u64 > limit, "the next record would have fitted");
+        }
     }
 }
 

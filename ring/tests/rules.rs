@@ -293,24 +293,59 @@ fn a_slot_taken_over_is_not_mistaken() {
 }
 
 #[test]
-fn a_span_counts_what_fits() {
+fn a_span_is_what_fits_and_lies_end_to_end() {
     ring!(ring: 64, 8);
     for index in 1..=5 {
         put(&mut ring, 1, index, &vec![0; 16 * (index as usize - 1)]).unwrap(); // 16, 32, 48, ...
     }
-    let span = |first, last, count, limit| {
-        let span = ring.writer.span(first, last, count, limit)?;
+    let span = |first, last, limit| {
+        let span = ring.writer.span(first, last, limit)?;
         Some((span.count, span.bytes))
     };
-    assert_eq!(span(1, 5, 9, 4096), Some((5, 240)));
-    assert_eq!(span(1, 99, 9, 4096), Some((5, 240)));
-    assert_eq!(span(2, 3, 9, 4096), Some((2, 80)));
-    assert_eq!(span(1, 5, 2, 4096), Some((2, 48)));
-    assert_eq!(span(1, 5, 9, 95), Some((2, 48)));
-    assert_eq!(span(1, 5, 9, 96), Some((3, 96)));
-    assert_eq!(span(2, 5, 9, 31), Some((0, 0)));
-    assert_eq!(span(2, 1, 9, 4096), Some((0, 0)));
-    assert_eq!(span(6, 9, 9, 4096), None);
+    assert_eq!(span(1, 5, 4096), Some((5, 240)));
+    assert_eq!(span(1, 99, 4096), Some((5, 240)));
+    assert_eq!(span(2, 3, 4096), Some((2, 80)));
+    assert_eq!(span(1, 5, 95), Some((2, 48)));
+    assert_eq!(span(1, 5, 96), Some((3, 96)));
+    assert_eq!(span(2, 5, 31), Some((0, 0)));
+    assert_eq!(span(2, 1, 4096), Some((0, 0)));
+    assert_eq!(span(6, 9, 4096), None);
+}
+
+/// covers: L1
+#[test]
+fn a_vote_a_pad_or_a_replaced_tail_ends_a_span() {
+    ring!(ring: 16, 8);
+    put(&mut ring, 1, 1, b"x").unwrap();
+    ring.writer.append_vote(2, 0).unwrap();
+    put(&mut ring, 2, 2, b"y").unwrap();
+    assert_eq!(ring.writer.span(1, 2, 4096).unwrap().count, 1);
+    put(&mut ring, 3, 2, b"z").unwrap();
+    assert_eq!(ring.writer.span(2, 2, 4096).unwrap().start, ring.writer.position(2).unwrap());
+    flush(&mut ring);
+    put(&mut ring, 3, 3, b"behind the pad").unwrap();
+    assert_eq!(ring.writer.span(2, 3, 4096).unwrap().count, 1);
+}
+
+/// covers: P7
+#[test]
+fn a_span_is_copied_in_one_piece_until_it_has_left_the_ring() {
+    ring!(ring: 16, 8);
+    put(&mut ring, 1, 1, b"one").unwrap();
+    put(&mut ring, 1, 2, b"two").unwrap();
+    let span = ring.writer.span(1, 2, 4096).unwrap();
+    let mut whole = [0; 64];
+    assert_eq!((ring.reader.copy_span(span.start, &mut whole), span.bytes), (Ok(()), 64));
+    let mut single = [0; 32];
+    for (index, part) in (1..).zip(whole.chunks(32)) {
+        ring.reader.copy(index, &mut single).unwrap();
+        assert_eq!(single, part);
+    }
+    flush(&mut ring);
+    for index in 3..=6 {
+        put(&mut ring, 1, index, b"more").unwrap();
+    }
+    assert_eq!(ring.reader.copy_span(span.start, &mut whole), Err(CopyError::Gone));
 }
 
 #[test]
@@ -412,6 +447,19 @@ fn a_low_half_is_extended_to_the_nearest_index() {
     }
     assert_eq!(extend(0, u32::MAX), LAP - 1, "there is no index below zero");
     assert_eq!(extend(u64::MAX, 3), u64::MAX - LAP + 4, "nor one above the last");
+}
+
+/// An application that restarts from nothing lies further behind than a low half can tell. covers: L15
+#[test]
+fn applied_is_right_however_far_behind() {
+    const FAR: u64 = 1 << 33;
+    ring!(ring: 64, 8, Origin { last: FAR, committed: FAR + 1, ..Origin::default() });
+    assert_eq!(ring.writer.committed(), FAR, "nothing is committed above last");
+    for applied in [0, (1 << 31) - 1, (1 << 32) - 2, (1 << 32) + 9, FAR - (1 << 31)] {
+        ring.applier.publish(applied);
+        assert_eq!(ring.writer.applied(), applied);
+        ring.writer.commit(FAR);
+    }
 }
 
 /// covers: L15

@@ -32,6 +32,27 @@ struct Cluster {
     accepted: Wake<Cell>,
     flushed: Wake<Cell>,
     done: AtomicBool,
+    failed: AtomicBool,
+}
+
+impl Cluster {
+    /// Nobody waits for a thread that is no more.
+    fn alive(&self) {
+        assert!(!self.failed.load(Acquire), "another thread failed");
+    }
+}
+
+/// Held by each thread: tells the others if it panics.
+struct Alarm<'c>(&'c Cluster);
+
+impl Drop for Alarm<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.failed.store(true, Release);
+            self.0.accepted.notify();
+            self.0.flushed.notify();
+        }
+    }
 }
 
 #[derive(Default)]
@@ -81,6 +102,7 @@ fn chains(entry: Chained, next: Chained) -> bool {
 
 /// Appends in every second term as a leader, in the others as a follower; gives what it committed.
 fn core(mut writer: Writer<'_>, cluster: &Cluster) -> BTreeMap<u64, u32> {
+    let _alarm = Alarm(cluster);
     let mut random = Random(3);
     let (mut log, mut committed) = (BTreeMap::from([(0, 0_u32)]), BTreeMap::new());
     let start = Instant::now();
@@ -103,9 +125,10 @@ fn core(mut writer: Writer<'_>, cluster: &Cluster) -> BTreeMap<u64, u32> {
             payload[..4].copy_from_slice(&before.to_le_bytes());
             while let Err(error) = writer.append(Kind::Command, term, last + 1, &payload) {
                 assert_eq!(error, AppendError::Full);
-                let flushed = writer.flushed();
-                let reader = writer.reader();
-                block_on(cluster.flushed.until(|| (reader.flushed() != flushed).then_some(())));
+                cluster.alive();
+                let (flushed, failed) = (writer.flushed(), &cluster.failed);
+                let moved = || (writer.flushed() != flushed || failed.load(Acquire)).then_some(());
+                block_on(cluster.flushed.until(moved));
             }
             cluster.accepted.notify();
             log.insert(last + 1, term);
@@ -123,11 +146,13 @@ fn core(mut writer: Writer<'_>, cluster: &Cluster) -> BTreeMap<u64, u32> {
 
 /// Stores what comes, in order, in writes of random size.
 fn log_writer(mut flusher: Flusher<'_>, cluster: &Cluster) {
+    let _alarm = Alarm(cluster);
     let mut random = Random(4);
     let mut page = [0; 512];
     loop {
-        let ready = || (flusher.pending() || cluster.done.load(Acquire)).then_some(());
-        block_on(cluster.accepted.until(ready));
+        let over = || cluster.done.load(Acquire) || cluster.failed.load(Acquire);
+        block_on(cluster.accepted.until(|| (flusher.pending() || over()).then_some(())));
+        cluster.alive();
         let room = 64 + random.below(448) as usize;
         let batch = flusher.gather(&mut page[..room]);
         if batch.records == 0 && cluster.done.load(Acquire) && !flusher.pending() {
@@ -148,9 +173,11 @@ fn log_writer(mut flusher: Flusher<'_>, cluster: &Cluster) {
 
 /// Makes messages while this node leads; gives how many it could have sent, and how many not.
 fn replicator(reader: Reader<'_>, cluster: &Cluster) -> (u32, u32) {
+    let _alarm = Alarm(cluster);
     let (mut sent, mut stale) = (0, 0);
     let mut buf = [0; 64];
     while !cluster.done.load(Acquire) {
+        cluster.alive();
         let term = reader.leading();
         let first = reader.last(0).saturating_sub(4);
         let entries = (first..first + 4).map_while(|index| {
@@ -174,10 +201,12 @@ fn replicator(reader: Reader<'_>, cluster: &Cluster) -> (u32, u32) {
 
 /// Applies what is committed and flushed; gives what it applied.
 fn applier(mut applier: Applier<'_>, cluster: &Cluster) -> BTreeMap<u64, u32> {
+    let _alarm = Alarm(cluster);
     let reader = applier.reader();
     let mut applied = BTreeMap::new();
     let mut buf = [0; 64];
     loop {
+        cluster.alive();
         let done = cluster.done.load(Acquire);
         let committed = reader.committed(applier.applied());
         for index in applier.applied() + 1..=committed {
@@ -207,6 +236,7 @@ fn leaders_come_and_go_while_others_read() {
         accepted: Wake::default(),
         flushed: Wake::default(),
         done: AtomicBool::new(false),
+        failed: AtomicBool::new(false),
     };
     let (committed, applied, (sent, stale)) = thread::scope(|scope| {
         let log_writer = scope.spawn(|| log_writer(ends.flusher, &cluster));

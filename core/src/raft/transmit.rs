@@ -1,6 +1,6 @@
 //! What a peer should be sent, derived from due-bits, pointers and progress when its replicator asks.
 
-use quoring_ring::{Span, record_size};
+use quoring_ring::{Position, Span, record_size};
 
 use super::{Raft, count};
 use crate::event::Role;
@@ -15,7 +15,7 @@ pub enum Transmit {
     /// The first bytes of the buffer are a whole frame.
     Frame(usize),
     /// The buffer begins with the frame's header: copy these entries from the ring behind it, then check that this node still leads
-    /// (ring rule 5), then send. If a copy fails, say [`Raft::unsent`].
+    /// (ring rule 5), then send. If the copy fails, say [`Raft::unsent`].
     FromRing(RingBatch),
     /// The entries have left the ring: read them from the store behind the place of the header, then ask [`Raft::seal`] for it.
     FromStore(StoreBatch),
@@ -26,14 +26,14 @@ pub enum Transmit {
 pub struct RingBatch {
     /// The term in which they may leave.
     pub term: Term,
-    /// The first entry.
-    pub first: LogIndex,
-    /// How many.
-    pub count: u32,
-    /// Where the records begin in the frame.
+    /// Where they begin in the ring.
+    pub start: Position,
+    /// Where they begin in the frame.
     pub offset: usize,
     /// Bytes of the whole frame.
     pub len: usize,
+    /// The first entry.
+    pub first: LogIndex,
     session: u32,
 }
 
@@ -210,8 +210,8 @@ impl Raft<'_> {
         let (term, offset, first, last, session) = (self.term, APPEND_HEADER, news.next, self.last(), news.session);
         let prev = first.previous();
         let prev_term = self.term_of(prev);
-        let span = self.ring.span(first.0, last.0, u32::MAX, limit);
-        let (Some(Span { count, bytes }), Some(prev_term)) = (span, prev_term) else {
+        let span = self.ring.span(first.0, last.0, limit);
+        let (Some(Span { start, count, bytes }), Some(prev_term)) = (span, prev_term) else {
             if limit < record_size(self.command_limit) {
                 // Sizes are known only when the store has been read: wait until any record would fit.
                 return None;
@@ -224,7 +224,7 @@ impl Raft<'_> {
         }
         let append = news.append(prev, prev_term, bytes as u16);
         let header = self.send_append(now, to, LogIndex(prev.0 + u64::from(count)), bytes, &append, frame)?;
-        Some(Transmit::FromRing(RingBatch { term, first, count, offset, len: header + bytes, session }))
+        Some(Transmit::FromRing(RingBatch { term, start, offset, len: header + bytes, first, session }))
     }
 
     /// An append without entries takes no place in flight (L9).

@@ -56,22 +56,18 @@ impl<'a, P: Platform> Replicator<'a, P> {
         }
     }
 
-    /// Copies the batch behind its header. The entries are one leader's log if the node still leads in that term *after* the last copy: only
-    /// another leader's entries replace them, and `leading` is cleared before any of those is written (ring rule 5).
+    /// Copies the batch behind its header. What lies there is what the core told, for as long as it is in the ring; it is still the log of a
+    /// leader if the node leads in that term *after* the copy: only another leader's entries replace entries, and `leading` is cleared before
+    /// any of those is written (ring rule 5).
     fn copy(&mut self, peer: NodeId, batch: &RingBatch) -> Option<usize> {
-        let reader = self.shared.ring;
-        let mut at = batch.offset;
-        for index in (batch.first.0..).take(batch.count as usize) {
-            match self.frame.get_mut(at..).and_then(|rest| reader.copy(index, rest).ok()) {
-                Some(copied) => at += copied.size,
-                None => {
-                    let now = self.shared.clock.now();
-                    self.shared.step(|state| state.raft.unsent(now, peer, batch));
-                    return None;
-                }
-            }
+        let (shared, reader) = (self.shared, self.shared.ring);
+        let records = self.frame.get_mut(batch.offset..batch.len)?;
+        if reader.copy_span(batch.start, records).is_err() {
+            let now = shared.clock.now();
+            shared.step(|state| state.raft.unsent(now, peer, batch));
+            return None;
         }
-        (at == batch.len && reader.leading() == batch.term.0).then_some(at)
+        (reader.leading() == batch.term.0).then_some(batch.len)
     }
 
     /// Reads the batch from the store, as many entries as are there and fit, and asks the core for the header.
