@@ -34,6 +34,7 @@ pub struct RingBatch {
     pub len: usize,
     /// The first entry.
     pub first: LogIndex,
+    peer: NodeId,
     session: u32,
 }
 
@@ -52,6 +53,7 @@ pub struct StoreBatch {
     pub limit: usize,
     /// The term of the entry before the first one; read it from the store if it is `None`.
     pub prev_term: Option<Term>,
+    peer: NodeId,
     session: u32,
 }
 
@@ -109,9 +111,9 @@ impl Raft<'_> {
     }
 
     /// The entries of a [`RingBatch`] left the ring before they could be copied: they will be read from the store.
-    pub fn unsent(&mut self, now: Instant, peer: NodeId, batch: &RingBatch) {
+    pub fn unsent(&mut self, now: Instant, batch: &RingBatch) {
         let leads = self.role == Role::Leader && self.term == batch.term;
-        if let Some(peer) = self.peer(peer).filter(|peer| leads && peer.session == batch.session) {
+        if let Some(peer) = self.peer(batch.peer).filter(|peer| leads && peer.session == batch.session) {
             let next = batch.first.max(peer.matched.next());
             peer.probe(next, now);
         }
@@ -122,7 +124,6 @@ impl Raft<'_> {
     pub fn seal(
         &mut self,
         now: Instant,
-        to: NodeId,
         batch: &StoreBatch,
         prev_term: Term,
         last: LogIndex,
@@ -138,12 +139,12 @@ impl Raft<'_> {
             return None;
         }
         let committed = self.committed();
-        let news = self.peer(to)?.news(committed);
+        let news = self.peer(batch.peer)?.news(committed);
         if news.session != batch.session || news.next != batch.first {
             return None;
         }
         let append = news.append(batch.first.previous(), prev_term, u16::try_from(bytes).ok()?);
-        self.send_append(now, to, last, bytes, &append, frame).map(|header| header + bytes)
+        self.send_append(now, batch.peer, last, bytes, &append, frame).map(|header| header + bytes)
     }
 
     /// Requests for votes and answers to them. A grant of an earlier term is not due any more (E2).
@@ -216,7 +217,16 @@ impl Raft<'_> {
                 // Sizes are known only when the store has been read: wait until any record would fit.
                 return None;
             }
-            return Some(Transmit::FromStore(StoreBatch { term, first, last, offset, limit, prev_term, session }));
+            return Some(Transmit::FromStore(StoreBatch {
+                term,
+                first,
+                last,
+                offset,
+                limit,
+                prev_term,
+                peer: to,
+                session,
+            }));
         };
         if count == 0 {
             // The next record waits for more room at the peer.
@@ -224,7 +234,7 @@ impl Raft<'_> {
         }
         let append = news.append(prev, prev_term, bytes as u16);
         let header = self.send_append(now, to, LogIndex(prev.0 + u64::from(count)), bytes, &append, frame)?;
-        Some(Transmit::FromRing(RingBatch { term, start, offset, len: header + bytes, first, session }))
+        Some(Transmit::FromRing(RingBatch { term, start, offset, len: header + bytes, first, peer: to, session }))
     }
 
     /// An append without entries takes no place in flight (L9).

@@ -43,8 +43,8 @@ impl<'a, P: Platform> Replicator<'a, P> {
             let len = match due.await {
                 Err(halt) => return halt,
                 Ok(Transmit::Frame(len)) => Some(len),
-                Ok(Transmit::FromRing(batch)) => self.copy(peer, &batch),
-                Ok(Transmit::FromStore(batch)) => match self.read(peer, wake, &batch).await {
+                Ok(Transmit::FromRing(batch)) => self.copy(&batch),
+                Ok(Transmit::FromStore(batch)) => match self.read(wake, &batch).await {
                     Ok(len) => len,
                     Err(halt) => return halt,
                 },
@@ -59,24 +59,24 @@ impl<'a, P: Platform> Replicator<'a, P> {
     /// Copies the batch behind its header. What lies there is what the core told, for as long as it is in the ring; it is still the log of a
     /// leader if the node leads in that term *after* the copy: only another leader's entries replace entries, and `leading` is cleared before
     /// any of those is written (ring rule 5).
-    fn copy(&mut self, peer: NodeId, batch: &RingBatch) -> Option<usize> {
+    fn copy(&mut self, batch: &RingBatch) -> Option<usize> {
         let (shared, reader) = (self.shared, self.shared.ring);
         let records = self.frame.get_mut(batch.offset..batch.len)?;
         if reader.copy_span(batch.start, records).is_err() {
             let now = shared.clock.now();
-            shared.step(|state| state.raft.unsent(now, peer, batch));
+            shared.step(|state| state.raft.unsent(now, batch));
             return None;
         }
         (reader.leading() == batch.term.0).then_some(batch.len)
     }
 
     /// Reads the batch from the store, as many entries as are there and fit, and asks the core for the header.
-    async fn read(&mut self, peer: NodeId, wake: &Wake<P::Mutex>, batch: &StoreBatch) -> Result<Option<usize>, Halt> {
+    async fn read(&mut self, wake: &Wake<P::Mutex>, batch: &StoreBatch) -> Result<Option<usize>, Halt> {
         let (shared, frame) = (self.shared, &mut *self.frame);
         let read = shared.with_store(wake, async |store| read_batch(store, batch, frame).await).await;
         let Read { prev_term, last, bytes } = read.map_err(|index| shared.halt(Halt::Read(index)))?;
         let now = shared.clock.now();
-        Ok(shared.step(|state| state.raft.seal(now, peer, batch, prev_term, last, bytes, self.frame)))
+        Ok(shared.step(|state| state.raft.seal(now, batch, prev_term, last, bytes, self.frame)))
     }
 }
 
