@@ -154,6 +154,39 @@ model! { copy_against_reclaim():
     fails_without_order_of_copy_and_judgement(Some(Step::Judge)) => "torn",
 }
 
+// A span that the writer told is copied whole, or refused.
+
+fn copy_span_against_reclaim() {
+    let ring = Shared::<4, 4>::new();
+    let mut ends = ring.ends();
+    put(&mut ends.writer, 1, 1);
+    put(&mut ends.writer, 1, 2);
+    ends.flusher.publish(ends.writer.accepted());
+    let span = ends.writer.span(1, 2, 32).expect("in the ring");
+    assert_eq!((span.count, span.bytes), (2, 32));
+    let reader = thread::spawn({
+        let ring = ring.clone();
+        move || {
+            let mut buf = [0; 32];
+            if ring.ends().reader.copy_span(span.start, &mut buf).is_ok() {
+                for (record, index) in Records::new(&buf).zip(1..) {
+                    let record = record.expect("torn: no record");
+                    checksum().verify(&record, 0).expect("torn: not intact");
+                    assert_eq!((record.header.term, record.header.index_low), (1, index), "torn: another record");
+                }
+            }
+        }
+    });
+    put(&mut ends.writer, 2, 3);
+    reader.join().unwrap();
+    assert_eq!(ends.reader.copy_span(span.start, &mut [0; 32]), Err(CopyError::Gone));
+}
+
+model! { copy_span_against_reclaim():
+    fails_without_order_of_tail_and_overwriting(Some(Step::Reclaim)) => "torn",
+    fails_without_order_of_copy_and_judgement(Some(Step::Judge)) => "torn",
+}
+
 // Slots that are taken over, emptied and taken again never lead to a record of another index.
 
 fn truncate_and_append_again() {

@@ -302,7 +302,7 @@ impl Pair<'_> {
         let next = first + u64::from(span.count);
         if next <= last && self.ring.writer.position(next) == Some(at) {
             let record = &self.model.records[&self.model.find(next).expect("what lies there")];
-            assert!(bytes as u64 + record.size() as u64 > limit, "the next record would have fitted");
+            assert!(bytes as u64 + record.size() > limit, "the next record would have fitted");
         }
     }
 }
