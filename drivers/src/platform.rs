@@ -18,7 +18,7 @@ use crate::transport::Transport;
 /// impl Platform for Board {
 ///     type Mutex = NoopRawMutex; // all tasks on one executor
 ///     type Store = MemoryLog<65536>;
-///     type Transport = MemoryTransport<'static, NoopRawMutex, 3, 256, 8>;
+///     type Transport = MemoryTransport<'static, NoopRawMutex, 256, 8>;
 ///     type Clock = ManualClock;
 /// }
 /// ```

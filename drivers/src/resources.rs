@@ -66,6 +66,8 @@ impl<
 > Resources<'_, P, UNITS, SLOTS, PEERS, FRAME, PROPOSALS>
 {
     const CHECKED: () = {
+        assert!(UNITS >= 8, "a vote and a no-op must fit into half of the ring");
+        assert!(SLOTS >= 4, "clients may take three quarters of the slots, and that must be one at least");
         assert!(PROPOSALS >= 1 && PROPOSALS <= 64, "waiting clients are woken by the bits of one u64");
         assert!(PEERS < quoring_core::NodeId::COUNT, "there are 31 other nodes at most");
         assert!(FRAME <= u16::MAX as usize, "lengths on the wire have 16 bits");

@@ -1,8 +1,10 @@
 //! The checksum of a record, and what it is seeded with.
 
-use crate::position::UNIT;
 use crate::record::{HEADER, Header, Record, RecordError};
 use crc::{CRC_32_ISCSI, Crc, Table};
+
+/// Bytes of the checksum itself, which come first in a header.
+const SUM: usize = 4;
 
 /// A CRC-32C that goes on where another ended: `crc(crc(0, a), b) == crc(0, ab)`, `crc(0,
 /// b"123456789") == 0xE306_9283`.
@@ -39,7 +41,11 @@ pub fn host_crc32c(crc: u32, bytes: &[u8]) -> u32 {
     {
         let (words, rest) = bytes.as_chunks();
         let word = |state, word: &[u8; 8]| safe_arch::crc32_u64(state, u64::from_le_bytes(*word));
-        let state = words.iter().fold(u64::from(!crc), word) as u32;
+        let mut state = words.iter().fold(u64::from(!crc), word) as u32;
+        let (half, rest) = rest.as_chunks();
+        if let [half] = half {
+            state = safe_arch::crc32_u32(state, u32::from_le_bytes(*half));
+        }
         !rest.iter().fold(state, |state, byte| safe_arch::crc32_u8(state, *byte))
     }
     #[cfg(not(all(target_arch = "x86_64", target_feature = "sse4.2")))]
@@ -52,11 +58,11 @@ pub fn host_crc32c(crc: u32, bytes: &[u8]) -> u32 {
 /// though its header holds neither.
 ///
 /// ```text
-/// crc32c( header[8..16] | payload )   starting from   seed(cluster) ^ term ^ index-high * odd constant
+/// crc32c( term u32 | header[8..16] | payload )   starting from   seed(cluster) ^ index-high * odd constant
 /// ```
 ///
-/// What the start value holds is covered as if it stood before the bytes: for given bytes, another start gives another checksum. So
-/// the sum of a stored record is one run over aligned bytes.
+/// Only what a record does not hold stands in the start value. That is XORed into the first bytes that follow: if the term stood
+/// there too, a flip in it and the same flip in the index would cancel.
 ///
 /// CRC-32C finds any 5 flipped bits in records of up to 655 bytes, and hosts have an instruction
 /// for it.
@@ -78,8 +84,8 @@ impl Checksum {
     #[must_use]
     pub fn of(&self, header: &Header, index_high: u32, payload: &[u8]) -> u32 {
         let head = header.encode();
-        let (_, counted) = head.split_at(UNIT);
-        (self.crc)((self.crc)(self.start(header.term, index_high), counted), payload)
+        let (_, counted) = head.split_at(SUM);
+        (self.crc)((self.crc)(self.start(index_high), counted), payload)
     }
 
     /// Checks a record that came from outside.
@@ -87,8 +93,8 @@ impl Checksum {
     /// # Errors
     /// [`RecordError::BadChecksum`].
     pub fn verify(&self, record: &Record<'_>, index_high: u32) -> Result<(), RecordError> {
-        let counted = record.bytes.get(UNIT..HEADER + usize::from(record.header.len)).unwrap_or_default();
-        if (self.crc)(self.start(record.header.term, index_high), counted) == record.header.checksum {
+        let counted = record.bytes.get(SUM..HEADER + usize::from(record.header.len)).unwrap_or_default();
+        if (self.crc)(self.start(index_high), counted) == record.header.checksum {
             Ok(())
         } else {
             Err(RecordError::BadChecksum)
@@ -96,8 +102,8 @@ impl Checksum {
     }
 
     /// An odd factor maps different high halves to different starts.
-    const fn start(&self, term: u32, index_high: u32) -> u32 {
-        self.seed ^ term ^ index_high.wrapping_mul(0x9E37_79B1)
+    const fn start(&self, index_high: u32) -> u32 {
+        self.seed ^ index_high.wrapping_mul(0x9E37_79B1)
     }
 }
 

@@ -231,6 +231,8 @@ impl<'r> Writer<'r> {
     #[must_use]
     pub fn span(&self, first: u64, last: u64, limit: usize) -> Option<Span> {
         let start = self.position(first)?;
+        // A record may end exactly at the arena's end, where there is no pad, and the next one then lies at its begin.
+        let limit = limit.min(self.ring.arena.units_to_end(start) as usize * UNIT);
         let mut span = Span { start, count: 0, bytes: 0 };
         let mut at = start;
         for index in first..=last.min(self.last) {

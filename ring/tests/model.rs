@@ -298,9 +298,11 @@ impl Pair<'_> {
         }
         assert_eq!(span.bytes, bytes);
         assert!(bytes as u64 <= limit);
-        // It ends for a reason.
+        // It ends for a reason, and never runs over the arena's end, where it could not be copied.
+        let begin = span.start.get() as u64 * 8 % W;
+        assert!(begin + bytes as u64 <= W, "a span lies in one piece");
         let next = first + u64::from(span.count);
-        if next <= last && self.ring.writer.position(next) == Some(at) {
+        if next <= last && self.ring.writer.position(next) == Some(at) && begin + (bytes as u64) < W {
             let record = &self.model.records[&self.model.find(next).expect("what lies there")];
             assert!(bytes as u64 + record.size() > limit, "the next record would have fitted");
         }

@@ -327,6 +327,20 @@ fn a_vote_a_pad_or_a_replaced_tail_ends_a_span() {
     assert_eq!(ring.writer.span(2, 3, 4096).unwrap().count, 1);
 }
 
+/// A span over the end could never be copied: its peer would ask for it again and again.
+#[test]
+fn a_span_ends_with_the_arena_also_where_no_pad_is() {
+    ring!(ring: 16, 8);
+    for index in 1..=5 {
+        put(&mut ring, 1, index, &[7; 16]).unwrap();
+        flush(&mut ring);
+    }
+    let span = ring.writer.span(2, 5, 4096).unwrap();
+    assert_eq!((span.count, span.bytes), (3, 96));
+    assert_eq!(ring.reader.copy_span(span.start, &mut [0; 96]), Ok(()));
+    assert_eq!(ring.writer.span(5, 5, 4096).unwrap().count, 1);
+}
+
 /// covers: P7
 #[test]
 fn a_span_is_copied_in_one_piece_until_it_has_left_the_ring() {

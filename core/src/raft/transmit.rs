@@ -116,6 +116,7 @@ impl Raft<'_> {
         if let Some(peer) = self.peer(batch.peer).filter(|peer| leads && peer.session == batch.session) {
             let next = batch.first.max(peer.matched.next());
             peer.probe(next, now);
+            peer.credit = peer.credit.saturating_add((batch.len - batch.offset) as u32);
         }
     }
 

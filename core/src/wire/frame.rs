@@ -19,10 +19,8 @@ pub const HEADER: usize = 16;
 /// +--------+---------+------+------+----+---------+-------+-----------+-----------------+
 /// | crc32c | version | kind | from | to | cluster | term  | message.. | records, if any |
 /// +--------+---------+------+------+----+---------+-------+-----------+-----------------+
-///          '----- starts the checksum --''------ checksummed --------' '- by their own -'
+///          '--------------- covered by the checksum -----------------' '- by their own -'
 /// ```
-///
-/// The checksum starts with the word at 4 in place of zero, so that it covers that word and runs over aligned bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Frame<'b> {
     /// Who sent it.
@@ -116,7 +114,7 @@ pub(super) fn finish<const N: usize>(fixed: &mut [u8; N], crc: Crc32c) -> usize 
 
 #[inline(always)]
 fn checksum<const N: usize>(fixed: &[u8; N], crc: Crc32c) -> u32 {
-    crc(u32_at::<4, N>(fixed), fixed.get(8..).unwrap_or_default())
+    crc(0, fixed.get(4..).unwrap_or_default())
 }
 
 impl fmt::Display for FrameError {

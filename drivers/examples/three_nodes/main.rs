@@ -11,14 +11,10 @@
 //! A node prints each line once it is committed, from the first one on after a restart, and takes lines from its own standard input too.
 //! The client finds the leader and prints the answer to each line. What there is to copy is in `node.rs`.
 
-#[cfg(feature = "std")]
 mod arguments;
-#[cfg(feature = "std")]
 mod client;
-#[cfg(feature = "std")]
 mod node;
 
-#[cfg(feature = "std")]
 fn main() -> std::process::ExitCode {
     use arguments::Arguments;
     let ended = match Arguments::parse(std::env::args().skip(1)) {
@@ -36,9 +32,4 @@ fn main() -> std::process::ExitCode {
             1.into()
         }
     }
-}
-
-#[cfg(not(feature = "std"))]
-fn main() {
-    eprintln!("files and sockets need a host: add --features std");
 }

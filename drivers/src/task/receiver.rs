@@ -1,5 +1,6 @@
 //! Steps the core with each frame that comes in.
 
+use embassy_futures::select::{Either, select};
 use quoring_core::{Handled, Instant, LogIndex};
 
 use super::replicator::read_term;
@@ -24,10 +25,13 @@ impl<'a, P: Platform> Receiver<'a, P> {
     pub async fn run(self) -> Halt {
         let shared = self.shared;
         loop {
-            if let Some(halt) = shared.halted() {
-                return halt;
-            }
-            match shared.transport.receive(self.buffer).await {
+            let received =
+                select(shared.transport.receive(self.buffer), shared.wakes.receiver.until(|| shared.halted()));
+            let received = match received.await {
+                Either::First(received) => received,
+                Either::Second(halt) => return halt,
+            };
+            match received {
                 Ok(len) => {
                     if let Err(halt) = handle(shared, self.buffer.get(..len).unwrap_or_default()).await {
                         return halt;
