@@ -1,0 +1,394 @@
+//! The cluster: one input to one node at a time, its outputs, and the oracles.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use quoring_core::wire::{Frame, Message};
+use quoring_core::{
+    ClusterId, Config, Duration, EntryId, Event, Instant, LogIndex, NodeId, NodeSet, ProposeError, Term,
+};
+use quoring_ring::Position;
+
+use crate::disk::Disk;
+use crate::memory::RingSize;
+use crate::network::{InFlight, Network};
+use crate::node::Node;
+use crate::oracle::Oracle;
+use crate::replicator::{Made, Making};
+
+/// The cluster all tests play in.
+pub const CLUSTER: ClusterId = ClusterId(0x51_0A);
+
+/// How a cluster is made.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Who is in it.
+    pub voters: NodeSet,
+    /// How large the rings are.
+    pub ring: RingSize,
+    /// Bytes of the largest frame.
+    pub frame: usize,
+    /// Where positions start.
+    pub origin: Position,
+    /// What the logs go on after.
+    pub base: (LogIndex, Term),
+    /// Seeds the timeouts.
+    pub seed: u64,
+    /// Appends in flight to a peer.
+    pub max_in_flight: usize,
+    /// Bytes in flight to a peer.
+    pub max_in_flight_bytes: u32,
+    /// The fault that all nodes have.
+    #[cfg(feature = "planted-faults")]
+    pub planted: Option<quoring_core::Planted>,
+}
+
+/// Nodes, links and what happened.
+pub struct Cluster {
+    /// How it was made.
+    pub settings: Settings,
+    /// The one time of all nodes.
+    pub now: Instant,
+    /// The nodes.
+    pub nodes: BTreeMap<NodeId, Node>,
+    /// The links.
+    pub network: Network,
+    /// What must hold.
+    pub oracle: Oracle,
+    /// Nodes whose log writer waits for a test to say so; the others write at once.
+    pub slow_disks: NodeSet,
+    /// Nodes whose application waits for a test to say so.
+    pub slow_applications: NodeSet,
+    /// Replicators that wait for a test to say so.
+    pub slow_replicators: BTreeSet<(NodeId, NodeId)>,
+    /// What happened since it was asked last, one line each.
+    pub lines: Vec<String>,
+    /// The events among it.
+    pub events: Vec<(NodeId, Event)>,
+    /// The frames that left their nodes since, also those that a cut link lost.
+    pub sent: Vec<InFlight>,
+    /// The newest pipeline on each link: the leader's term, and the session answers must name.
+    pub pipelines: BTreeMap<(NodeId, NodeId), (Term, u32)>,
+    /// Whether frames and small events are worth a line.
+    pub shows_all: bool,
+    writes: u32,
+    making: BTreeMap<(NodeId, NodeId), Making>,
+}
+
+impl Settings {
+    /// Roomy rings and frames.
+    #[must_use]
+    pub const fn new(voters: NodeSet) -> Self {
+        Self {
+            voters,
+            ring: RingSize { units: 1024, slots: 256 },
+            frame: 512,
+            origin: Position::new(0),
+            base: (LogIndex::ZERO, Term::ZERO),
+            seed: 0,
+            max_in_flight: quoring_core::IN_FLIGHT,
+            max_in_flight_bytes: 64 * 1024,
+            #[cfg(feature = "planted-faults")]
+            planted: None,
+        }
+    }
+
+    fn config(&self, id: NodeId) -> Config {
+        Config {
+            seed: self.seed,
+            origin: self.origin,
+            max_in_flight: self.max_in_flight,
+            max_in_flight_bytes: self.max_in_flight_bytes,
+            #[cfg(feature = "planted-faults")]
+            planted: self.planted,
+            ..Config::new(id, CLUSTER, self.voters)
+        }
+    }
+}
+
+impl Cluster {
+    /// Nodes without power and with blank disks.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        let (base, term) = settings.base;
+        let nodes = settings.voters.iter().map(|id| (id, Node::new(id, Disk::after(base, term)))).collect();
+        Self {
+            settings,
+            now: Instant(1),
+            nodes,
+            network: Network::default(),
+            oracle: Oracle::new(CLUSTER, settings.voters.len() as usize, base),
+            slow_disks: NodeSet::EMPTY,
+            slow_applications: NodeSet::EMPTY,
+            slow_replicators: BTreeSet::new(),
+            lines: Vec::new(),
+            events: Vec::new(),
+            sent: Vec::new(),
+            pipelines: BTreeMap::new(),
+            shows_all: true,
+            writes: 0,
+            making: BTreeMap::new(),
+        }
+    }
+
+    /// All nodes running.
+    #[must_use]
+    pub fn started(settings: Settings) -> Self {
+        let mut cluster = Self::new(settings);
+        settings.voters.iter().for_each(|id| cluster.start(id));
+        cluster
+    }
+
+    /// The node gets power.
+    pub fn start(&mut self, id: NodeId) {
+        let (settings, now) = (self.settings, self.now);
+        self.node(id).start(settings.config(id), settings.ring, settings.frame, now);
+        self.react(id);
+    }
+
+    /// The node loses power; see [`Node::crash`].
+    pub fn crash(&mut self, id: NodeId, kept: usize, torn: usize) {
+        self.node(id).crash(kept, torn);
+        self.making.retain(|&(from, _), _| from != id);
+        self.react(id);
+    }
+
+    /// The frame arrives; `None` if there is none of this name.
+    pub fn deliver(&mut self, name: u32) -> Option<()> {
+        let frame = self.network.take(name)?;
+        self.hand_in(frame.to, &frame.bytes);
+        Some(())
+    }
+
+    /// These bytes arrive at the node.
+    pub fn hand_in(&mut self, to: NodeId, bytes: &[u8]) {
+        let now = self.now;
+        self.node(to).receive(now, bytes);
+        self.react(to);
+    }
+
+    /// Time goes on to the node's deadline, and only this node notices. `None` if it waits for nothing.
+    pub fn time_out(&mut self, id: NodeId) -> Option<()> {
+        let deadline = self.nodes.get(&id)?.running.as_ref()?.raft.poll_timeout()?;
+        self.now = self.now.max(deadline);
+        let now = self.now;
+        self.node(id).time_out(now);
+        self.react(id);
+        Some(())
+    }
+
+    /// A client proposes at the node.
+    ///
+    /// # Errors
+    /// As the core says.
+    pub fn propose(&mut self, id: NodeId, command: &[u8]) -> Result<EntryId, ProposeError> {
+        let result = self.node(id).propose(command);
+        self.react(id);
+        result
+    }
+
+    /// The node's log writer takes up to `records` records; the name of the write, if there were any.
+    pub fn write(&mut self, id: NodeId, records: usize) -> Option<u32> {
+        self.writes += 1;
+        let name = self.writes;
+        self.node(id).write(name, records).map(|write| write.name)
+    }
+
+    /// The write is done; how many records became durable by it, if there was such a write.
+    pub fn complete(&mut self, id: NodeId, write: u32) -> Option<usize> {
+        let now = self.now;
+        let done = self.node(id).complete(now, write);
+        self.react(id);
+        done
+    }
+
+    /// Writes up to `records` pending records of the node; how many.
+    pub fn flush(&mut self, id: NodeId, records: usize) -> usize {
+        let now = self.now;
+        let done = self.node(id).flush(now, records);
+        self.react(id);
+        done
+    }
+
+    /// The node's application goes on.
+    pub fn apply(&mut self, id: NodeId) {
+        let applied = self.node(id).apply();
+        self.oracle.applied(&applied);
+        self.oracle.stepped(id, &self.nodes);
+    }
+
+    /// The store of the node fails.
+    pub fn halt(&mut self, id: NodeId) {
+        if let Some(running) = &mut self.node(id).running {
+            running.raft.halt();
+        }
+        self.react(id);
+    }
+
+    /// The replicator plans a frame and stops there; whether there was anything to send.
+    pub fn plan(&mut self, from: NodeId, to: NodeId) -> bool {
+        let (now, size) = (self.now, self.settings.frame);
+        let Some(running) = &mut self.node(from).running else { return false };
+        let making = Making::plan(running, now, to, size);
+        let planned = making.is_some();
+        if let Some(making) = making {
+            self.making.insert((from, to), making);
+        }
+        planned
+    }
+
+    /// The replicator copies one entry of its plan and stops there; whether there was one. `None`: it has left the ring.
+    pub fn copy(&mut self, from: NodeId, to: NodeId) -> Option<bool> {
+        let running = self.nodes.get(&from)?.running.as_ref()?;
+        self.making.get_mut(&(from, to))?.copy(running)
+    }
+
+    /// The replicator goes on with its plan to the end. `None` if it has none.
+    pub fn finish(&mut self, from: NodeId, to: NodeId) -> Option<Made> {
+        let (now, making) = (self.now, self.making.remove(&(from, to))?);
+        let made = making.finish(self.node(from), now);
+        if let Made::Frame(bytes) = &made {
+            self.send(from, to, bytes.clone());
+        }
+        self.react(from);
+        Some(made)
+    }
+
+    /// Delivers all frames between nodes of `among`, and drops the others, until nothing is on its way. Time stands still.
+    ///
+    /// # Panics
+    /// There is no end to it.
+    pub fn settle(&mut self, among: NodeSet) {
+        self.settle_those(among, |_| true);
+    }
+
+    /// The node's deadline comes, and the votes it asks for are asked for and given among these nodes. What else is sent stays on its way.
+    /// `None` if the node waits for nothing.
+    pub fn elect(&mut self, id: NodeId, among: NodeSet) -> Option<()> {
+        self.time_out(id)?;
+        self.settle_those(among, |kind| {
+            ["pre-vote", "pre-grant", "pre-denial", "vote", "grant", "denial"].contains(&kind)
+        });
+        Some(())
+    }
+
+    fn settle_those(&mut self, among: NodeSet, which: impl Fn(&str) -> bool) {
+        for _ in 0..100_000 {
+            let Some(frame) = self.network.frames.iter().find(|frame| which(frame.kind(CLUSTER))) else { return };
+            let name = frame.name;
+            if among.contains(frame.from) && among.contains(frame.to) {
+                self.deliver(name);
+            } else {
+                self.network.take(name);
+            }
+        }
+        panic!("frames without end");
+    }
+
+    /// Lets everything happen in its time: frames at once, deadlines when they come.
+    pub fn run(&mut self, span: Duration) {
+        let (end, all) = (self.now + span, self.settings.voters);
+        loop {
+            self.settle(all);
+            let deadline = |node: &Node| Some((node.running.as_ref()?.raft.poll_timeout()?, node.id));
+            match self.nodes.values().filter_map(deadline).min() {
+                Some((at, id)) if at <= end => drop(self.time_out(id)),
+                _ => break,
+            }
+        }
+        self.now = self.now.max(end);
+    }
+
+    /// The node.
+    ///
+    /// # Panics
+    /// There is none of this id.
+    pub fn node(&mut self, id: NodeId) -> &mut Node {
+        self.nodes.get_mut(&id).expect("a node of the cluster")
+    }
+
+    /// The outputs of a node after an input: events, frames, writes, applied entries; with the oracles between them.
+    fn react(&mut self, id: NodeId) {
+        self.oracle.stepped(id, &self.nodes);
+        loop {
+            self.tell(id);
+            self.replicate(id);
+            let now = self.now;
+            if self.slow_disks.contains(id) || self.node(id).flush(now, usize::MAX) == 0 {
+                break;
+            }
+            self.oracle.stepped(id, &self.nodes);
+        }
+        if !self.slow_applications.contains(id) {
+            self.apply(id);
+        }
+        self.oracle.is_durable_on_a_quorum(&self.nodes);
+    }
+
+    fn tell(&mut self, id: NodeId) {
+        let Some(running) = &mut self.node(id).running else { return };
+        for event in running.events() {
+            let is_great =
+                matches!(event, Event::Leads { .. } | Event::StepsDown { .. } | Event::Truncates { .. } | Event::Halts);
+            if self.shows_all || is_great {
+                self.lines.push(line(id, &event));
+            }
+            self.events.push((id, event));
+        }
+    }
+
+    /// Every replicator of the node sends what is due.
+    fn replicate(&mut self, id: NodeId) {
+        let Some(running) = &mut self.node(id).running else { return };
+        let owed = std::mem::take(&mut running.owed);
+        for peer in owed.iter() {
+            if self.slow_replicators.contains(&(id, peer)) {
+                continue;
+            }
+            // More than any window allows.
+            for round in 0.. {
+                assert!(round < 200, "the replicator {id}>{peer} finds no rest");
+                match self.make(id, peer) {
+                    None => break,
+                    Some(Made::Frame(bytes)) => self.send(id, peer, bytes),
+                    Some(Made::Stale | Made::Gone) => {}
+                }
+            }
+        }
+    }
+
+    fn make(&mut self, id: NodeId, peer: NodeId) -> Option<Made> {
+        let (now, size) = (self.now, self.settings.frame);
+        let node = self.node(id);
+        Some(Making::plan(node.running.as_mut()?, now, peer, size)?.finish(node, now))
+    }
+
+    fn send(&mut self, from: NodeId, to: NodeId, bytes: Vec<u8>) {
+        assert!(bytes.len() <= self.settings.frame, "a frame fits the transport");
+        let name = self.network.name();
+        let frame = InFlight { name, from, to, bytes };
+        if let Some(Frame { term, message: Message::Append(append), .. }) = frame.decode(CLUSTER) {
+            self.pipelines.insert((from, to), (term, append.session));
+        }
+        self.oracle.sent(&frame, &self.nodes);
+        if self.network.send(frame.clone()) && self.shows_all {
+            self.lines.push(frame.describe(CLUSTER));
+        }
+        self.sent.push(frame);
+    }
+}
+
+/// An event as scripts show it.
+fn line(id: NodeId, event: &Event) -> String {
+    match event {
+        Event::Follows { term, leader: Some(leader) } => format!("{id} follows {leader} in term {term}"),
+        Event::Follows { term, leader: None } => format!("{id} follows nobody in term {term}"),
+        Event::AsksPreVote { term } => format!("{id} asks for pre-votes {term}"),
+        Event::Campaigns { term } => format!("{id} campaigns {term}"),
+        Event::Votes { term, candidate } => format!("{id} votes {term} for {candidate}"),
+        Event::Leads { term } => format!("{id} leads term {term}"),
+        Event::StepsDown { term, reason } => format!("{id} steps down in term {term}: {reason:?}"),
+        Event::Truncates { from } => format!("{id} truncates from {from}"),
+        Event::Halts => format!("{id} halts"),
+        other => format!("{id} {other:?}"),
+    }
+}

@@ -1,0 +1,393 @@
+//! Random traces: lists of actions, so that a failing one is shrunk by leaving actions out.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use quoring_core::wire::Envelope;
+use quoring_core::{Config, Duration, Event, NodeId, Role};
+use quoring_ring::{DEFAULT_CRC32C, Kind, Record};
+
+use crate::cluster::{CLUSTER, Cluster, Settings};
+use crate::disk::Disk;
+use crate::model::{Entry, Model, Written};
+use crate::random::Random;
+
+/// One thing that happens. Numbers choose among what is there at that moment, so an action means something whatever went before it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Action {
+    /// A frame arrives.
+    Deliver(u32),
+    /// A frame is lost.
+    Lose(u32),
+    /// A frame arrives, and will arrive again.
+    Repeat(u32),
+    /// The next deadline comes, or for every fourth number that of any node, as if all others' clocks stood still.
+    TimeOut(u32),
+    /// Time goes on and nobody notices.
+    Wait(u32),
+    /// A client proposes this many bytes at a node.
+    Propose(u32, u32),
+    /// The leader of the highest term gets a proposal.
+    ProposeAtLeader(u32),
+    /// Some records of a node become durable.
+    Flush(u32, u32),
+    /// A node loses power; some records may be durable nevertheless, and the next one torn.
+    Crash(u32, u32),
+    /// A node without power gets it.
+    Start(u32),
+    /// A link is cut or mended.
+    Cut(u32, u32),
+    /// All links are mended.
+    Heal,
+}
+
+/// How the core and the model, or the core and the oracles, disagree.
+pub type Disagreement = String;
+
+/// The actions of a seed. The weights of all kinds are drawn anew for each seed, some are zero (swarm).
+#[must_use]
+pub fn generate(seed: u64, length: usize) -> Vec<Action> {
+    let mut random = Random::new(seed);
+    let mut weight = |usual: u64| if random.below(4) == 0 { 0 } else { usual * (1 + random.below(4)) };
+    let weights = [
+        80,
+        weight(6),
+        weight(6),
+        3 + weight(2),
+        weight(2),
+        weight(2),
+        3 + weight(8),
+        40 + weight(20),
+        weight(1),
+        4,
+        weight(2),
+        2 + weight(1),
+    ];
+    let total: u64 = weights.iter().sum();
+    (0..length).map(|_| action(&mut random, &weights, total)).collect()
+}
+
+fn action(random: &mut Random, weights: &[u64], total: u64) -> Action {
+    let mut rest = random.below(total);
+    let kind = weights
+        .iter()
+        .position(|&weight| {
+            rest < weight || {
+                rest -= weight;
+                false
+            }
+        })
+        .unwrap_or(0);
+    // Mostly the oldest frame.
+    let frame = if random.below(3) == 0 { random.word() as u32 } else { 0 };
+    let (a, b) = (random.word() as u32, random.word() as u32);
+    match kind {
+        0 => Action::Deliver(frame),
+        1 => Action::Lose(frame),
+        2 => Action::Repeat(frame),
+        3 => Action::TimeOut(a),
+        4 => Action::Wait(a % 400),
+        5 => Action::Propose(a, b % 64),
+        6 => Action::ProposeAtLeader(b % 64),
+        7 => Action::Flush(a, b % 6),
+        8 => Action::Crash(a, b),
+        9 => Action::Start(a),
+        10 => Action::Cut(a, b),
+        _ => Action::Heal,
+    }
+}
+
+/// Plays actions on a cluster, and with `Reference::Model` on one model for each node beside it.
+pub struct Player {
+    /// The cores.
+    pub cluster: Cluster,
+    models: Option<BTreeMap<NodeId, Model>>,
+}
+
+/// What a cluster is compared with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reference {
+    /// The model, after every step. Rings must be roomy: the model's have no end.
+    Model,
+    /// The oracles alone.
+    Oracles,
+}
+
+impl Player {
+    /// A cluster whose disks wait for [`Action::Flush`].
+    #[must_use]
+    pub fn new(settings: Settings, reference: Reference) -> Self {
+        let mut cluster = Cluster::started(settings);
+        cluster.slow_disks = settings.voters;
+        cluster.shows_all = false;
+        let voters: std::collections::BTreeSet<_> = settings.voters.iter().collect();
+        let timeout = Config::new(NodeId::default(), CLUSTER, settings.voters).election_timeout;
+        let models = || voters.iter().map(|&id| (id, Model::new(id, voters.clone(), timeout))).collect();
+        Self { cluster, models: (reference == Reference::Model).then(models) }
+    }
+
+    /// Plays one action.
+    ///
+    /// # Errors
+    /// The model disagrees.
+    pub fn play(&mut self, action: Action) -> Result<(), Disagreement> {
+        match action {
+            Action::Deliver(frame) => self.deliver(frame)?,
+            Action::Lose(frame) => drop(self.frame(frame).and_then(|name| self.cluster.network.take(name))),
+            Action::Repeat(frame) => self.repeat(frame)?,
+            Action::TimeOut(node) => self.time_out(self.due(node))?,
+            Action::Wait(ms) => self.cluster.now = self.cluster.now + Duration::from_millis(ms.into()),
+            Action::Propose(node, size) => self.propose(self.choose(node), size)?,
+            Action::ProposeAtLeader(size) => {
+                let leader = self
+                    .cluster
+                    .nodes
+                    .values()
+                    .filter(|node| node.leads())
+                    .max_by_key(|node| node.status().map(|status| status.term));
+                if let Some(id) = leader.map(|node| node.id) {
+                    self.propose(id, size)?;
+                }
+            }
+            Action::Flush(node, records) => self.flush(self.choose(node), 1 + records as usize)?,
+            Action::Crash(node, kept) => self.crash(self.choose(node), kept),
+            Action::Start(node) => self.start(self.choose(node)),
+            Action::Cut(from, to) => {
+                let (from, to) = (self.choose(from), self.choose(to));
+                self.cluster.network.set_cut(from, to, true);
+            }
+            Action::Heal => {
+                let all = self.cluster.settings.voters;
+                all.iter()
+                    .flat_map(|from| all.iter().map(move |to| (from, to)))
+                    .for_each(|(from, to)| self.cluster.network.set_cut(from, to, false));
+            }
+        }
+        self.cluster.lines.clear();
+        self.cluster.sent.clear();
+        self.cluster.events.clear();
+        Ok(())
+    }
+
+    /// Everything is mended: links, power, disks. The cluster must elect a leader, commit a new entry and bring it to every node by itself.
+    ///
+    /// # Errors
+    /// It does not.
+    pub fn heal(&mut self) -> Result<(), Disagreement> {
+        self.models = None;
+        self.play(Action::Heal)?;
+        let all = self.cluster.settings.voters;
+        self.cluster.slow_disks = quoring_core::NodeSet::EMPTY;
+        all.iter().for_each(|id| self.start(id));
+        all.iter().for_each(|id| drop(self.flush(id, usize::MAX)));
+        self.cluster.run(Duration::from_millis(30_000));
+        let leader = self.cluster.nodes.values().find(|node| node.leads()).map(|node| node.id);
+        let leader = leader.ok_or_else(|| format!("no leader{}", self.lines()))?;
+        let entry = self.cluster.propose(leader, b"new").map_err(|error| format!("{error}{}", self.lines()))?;
+        self.cluster.run(Duration::from_millis(10_000));
+        let behind = |node: &crate::node::Node| node.status().is_none_or(|status| status.applied < entry.index);
+        if self.cluster.nodes.values().any(behind) {
+            Err(format!("{entry:?} is not applied{}", self.lines()))
+        } else {
+            Ok(())
+        }
+    }
+
+    fn lines(&self) -> String {
+        self.cluster.nodes.values().map(|node| format!("\n{}", crate::script::status_line(node))).collect()
+    }
+
+    fn choose(&self, number: u32) -> NodeId {
+        let all = self.cluster.settings.voters;
+        all.iter().nth((number % all.len()) as usize).unwrap_or_default()
+    }
+
+    fn due(&self, number: u32) -> NodeId {
+        let deadline =
+            |id: NodeId| self.cluster.nodes[&id].running.as_ref().and_then(|running| running.raft.poll_timeout());
+        let chosen = self.choose(number / 4);
+        let first =
+            self.cluster.settings.voters.iter().filter(|&id| deadline(id).is_some()).min_by_key(|&id| deadline(id));
+        if number.is_multiple_of(4) { chosen } else { first.unwrap_or(chosen) }
+    }
+
+    fn frame(&self, number: u32) -> Option<u32> {
+        let frames = &self.cluster.network.frames;
+        frames.get(number as usize % frames.len().max(1)).map(|frame| frame.name)
+    }
+
+    fn repeat(&mut self, number: u32) -> Result<(), Disagreement> {
+        self.frame(number).and_then(|name| self.cluster.network.duplicate(name).map(drop));
+        self.deliver(number)
+    }
+
+    fn deliver(&mut self, number: u32) -> Result<(), Disagreement> {
+        let Some(frame) = self
+            .frame(number)
+            .and_then(|name| self.cluster.network.frames.iter().find(|frame| frame.name == name))
+            .cloned()
+        else {
+            return Ok(());
+        };
+        let before = self.cluster.nodes[&frame.to].refusals();
+        self.cluster.deliver(frame.name);
+        let (now, after) = (self.cluster.now, self.cluster.nodes[&frame.to].refusals());
+        if let (Some(model), Some(before), Some(after)) = (self.model(frame.to), before, after) {
+            let decoded = frame.decode(CLUSTER).ok_or("a frame that cannot be read")?;
+            model.receive(
+                now,
+                frame.from,
+                decoded.term,
+                &decoded.message,
+                before.stale_answer != after.stale_answer,
+            )?;
+        }
+        self.compare(frame.to)
+    }
+
+    fn time_out(&mut self, id: NodeId) -> Result<(), Disagreement> {
+        if self.cluster.time_out(id).is_none() {
+            return Ok(());
+        }
+        let asks =
+            self.cluster.events.iter().any(|&(node, event)| node == id && matches!(event, Event::AsksPreVote { .. }));
+        let now = self.cluster.now;
+        let role = self.cluster.nodes[&id].status().map(|status| status.role);
+        if let Some(model) = self.model(id) {
+            match model.role {
+                Role::Leader => model.leader_tick(now),
+                Role::Follower => model.election_timeout(now),
+                // A candidate's deadline may also be for asking again.
+                _ if asks || role == Some(Role::Follower) => model.election_timeout(now),
+                _ => {}
+            }
+        }
+        self.compare(id)
+    }
+
+    fn propose(&mut self, id: NodeId, size: u32) -> Result<(), Disagreement> {
+        let command = vec![size as u8; size as usize];
+        let taken = self.cluster.propose(id, &command).is_ok();
+        if let Some(model) = self.model(id).filter(|_| taken) {
+            model.propose(&command);
+        }
+        self.compare(id)
+    }
+
+    fn flush(&mut self, id: NodeId, records: usize) -> Result<(), Disagreement> {
+        let done = self.cluster.flush(id, records);
+        let now = self.cluster.now;
+        if let Some(model) = self.model(id) {
+            model.flush(now, done);
+        }
+        self.compare(id)
+    }
+
+    fn crash(&mut self, id: NodeId, kept: u32) {
+        let Some(running) = &self.cluster.nodes[&id].running else { return };
+        let kept = kept as usize % (running.pending() + 1);
+        self.cluster.crash(id, kept, 8);
+        if let Some(model) = self.models.as_mut().and_then(|models| models.get_mut(&id)) {
+            model.restart(kept);
+        }
+    }
+
+    fn start(&mut self, id: NodeId) {
+        if self.cluster.nodes[&id].running.is_none() {
+            self.cluster.start(id);
+        }
+    }
+
+    /// The model of a node that has power.
+    fn model(&mut self, id: NodeId) -> Option<&mut Model> {
+        let running = self.cluster.nodes[&id].running.is_some();
+        self.models.as_mut()?.get_mut(&id).filter(|_| running)
+    }
+
+    /// What the core did in this step must be what the model did.
+    fn compare(&mut self, id: NodeId) -> Result<(), Disagreement> {
+        let Some(model) = self.models.as_mut().and_then(|models| models.get_mut(&id)) else { return Ok(()) };
+        let node = &self.cluster.nodes[&id];
+        let Some(running) = &node.running else { return Ok(()) };
+        let status = running.raft.status();
+        let core = (status.role, status.term, status.leader, status.last.0, status.committed.0, status.durable.0);
+        let expected = (model.role, model.term, model.leader, model.log.len() as u64, model.committed, model.durable());
+        let what = "(role, term, leader, last, committed, durable)";
+        if core != expected {
+            return Err(format!("node {id}, {what}\n core:  {core:?}\n model: {expected:?}"));
+        }
+        let (core, expected) = (written(running.pending_records(), &node.disk), model.written());
+        if !core.iter().eq(expected) {
+            return Err(format!("node {id} writes\n core:  {core:?}\n model: {expected:?}"));
+        }
+        for frame in &self.cluster.sent {
+            let envelope = Envelope { cluster: CLUSTER, node: frame.to, crc: DEFAULT_CRC32C };
+            let decoded = envelope.open(&frame.bytes).map_err(|error| format!("{error}"))?;
+            model
+                .sends(frame.to, decoded.term, &decoded.message)
+                .map_err(|error| format!("node {id} {error}\n{}", frame.describe(CLUSTER)))?;
+        }
+        Ok(())
+    }
+}
+
+/// The pending records of a node as the model has them.
+fn written<'b>(records: impl Iterator<Item = &'b [u8]>, disk: &Disk) -> Vec<Written> {
+    let mut log = disk.log().clone();
+    let read = |bytes: &'b [u8]| {
+        let record = Record::parse(bytes).expect("whole records");
+        let (term, flags) = (quoring_core::Term(record.header.term), record.header.flags);
+        match log.put(&record) {
+            Some(index) => {
+                Written::Entry(index, Entry { term, kind: record.header.kind, command: record.payload.to_vec() })
+            }
+            None => {
+                assert_eq!(record.header.kind, Kind::Vote, "entries and votes are all there is");
+                Written::Vote(term, NodeId::new(flags & 0x7F).filter(|_| flags & 0x80 != 0))
+            }
+        }
+    };
+    records.map(read).collect()
+}
+
+/// Plays a whole trace, heals the cluster and waits for it to go on; how that fails, if it does.
+#[must_use]
+pub fn failure(settings: Settings, reference: Reference, actions: &[Action]) -> Option<Disagreement> {
+    let play = || {
+        let mut player = Player::new(settings, reference);
+        for (step, &action) in actions.iter().enumerate() {
+            player.play(action).map_err(|error| format!("step {step}, {action:?}: {error}"))?;
+        }
+        player.heal()
+    };
+    match catch_unwind(AssertUnwindSafe(play)) {
+        Ok(result) => result.err(),
+        Err(cause) => {
+            let text = cause
+                .downcast_ref::<String>()
+                .cloned()
+                .or_else(|| cause.downcast_ref::<&str>().map(|text| (*text).into()));
+            Some(text.unwrap_or_else(|| "a panic without words".into()))
+        }
+    }
+}
+
+/// Leaves out whatever is not needed for the trace to fail.
+#[must_use]
+pub fn shrink(settings: Settings, reference: Reference, mut actions: Vec<Action>) -> Vec<Action> {
+    let mut chunk = actions.len() / 2;
+    while chunk > 0 {
+        let mut start = 0;
+        while start < actions.len() {
+            let mut shorter = actions.clone();
+            shorter.drain(start..(start + chunk).min(actions.len()));
+            if failure(settings, reference, &shorter).is_some() {
+                actions = shorter;
+            } else {
+                start += chunk;
+            }
+        }
+        chunk /= 2;
+    }
+    actions
+}

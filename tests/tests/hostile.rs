@@ -1,0 +1,193 @@
+//! Whole, undamaged frames from members that say anything at all, against a live core in every role (scenario 60).
+
+use quoring_core::wire::{Append, AppendAnswer, AppendRefusal, Envelope, Message, VoteAnswer, VoteRequest};
+use quoring_core::{Instant, LogIndex, NodeId, Status, Term};
+use quoring_ring::{Checksum, DEFAULT_CRC32C, Header, Kind, record_size};
+use quoring_tests::cluster::CLUSTER;
+use quoring_tests::node::Node;
+use quoring_tests::random::Random;
+use quoring_tests::script::Player;
+
+/// How the node under test, node 2, comes to its role in a term above 1. Its log is 1-1 to 1-3 and then 2-4, all committed up to 1-3 at least.
+const ROLES: [(&str, &[&str]); 5] = [
+    ("follower", &["elect 1", "settle", "propose 1 x"]),
+    ("leader", &["elect 2", "settle", "propose 2 x"]),
+    ("pre-candidate", &["elect 1", "settle", "wait 3000", "timeout 2"]),
+    ("candidate", &["elect 1", "settle", "wait 3000", "timeout 2", "deliver 2>3", "deliver 3>2"]),
+    ("waiting", &["elect 1", "settle", "crash 2", "start 2"]),
+];
+
+fn node(id: u8) -> NodeId {
+    NodeId::new(id).expect("0..=31")
+}
+
+fn player(role: &[&str]) -> Player {
+    let mut player = Player::default();
+    let logs =
+        ["cluster 1..3 ring 64x16", "log 1: 1 1 1, term 1", "log 2: 1 1 1, term 1", "log 3: 1 1 1, term 1", "start"];
+    logs.iter().chain(role).for_each(|line| drop(player.play(line)));
+    player
+}
+
+/// Values that a field may have, around what the node has and at the ends of its range.
+const VALUES: [u64; 16] = [
+    0,
+    1,
+    2,
+    3,
+    4,
+    5,
+    6,
+    100,
+    0x7FFF_FFFF,
+    0x8000_0000,
+    0xFFFF_FFFE,
+    0xFFFF_FFFF,
+    1 << 32,
+    1 << 63,
+    u64::MAX - 1,
+    u64::MAX,
+];
+
+/// A message of each kind, made of three numbers of 64 bits and two of 32.
+fn message(kind: u64, [a, b, c]: [u64; 3], [d, e]: [u32; 2], records: &[u8]) -> Message<'_> {
+    let request = VoteRequest { term: Term(d), last: LogIndex(a), last_term: Term(e) };
+    match kind {
+        0 => Message::PreVote(request),
+        1 => Message::Vote(request),
+        2 => Message::PreVoteAnswer(VoteAnswer { term: Term(d), granted: a % 2 == 0 }),
+        3 => Message::VoteAnswer(VoteAnswer { term: Term(d), granted: a % 2 == 0 }),
+        4 => Message::AppendAnswer(AppendAnswer { session: d, room: e, matched: LogIndex(a), received: LogIndex(b) }),
+        5 => Message::AppendRefusal(AppendRefusal {
+            session: d,
+            room: e,
+            rejected: LogIndex(a),
+            hint: LogIndex(b),
+            hint_term: Term(c as u32),
+        }),
+        _ => Message::Append(Append {
+            prev: LogIndex(a),
+            prev_term: Term(e),
+            commit: LogIndex(b),
+            session: d,
+            respond: c % 2 == 0,
+            bytes: records.len() as u16,
+            records,
+        }),
+    }
+}
+
+fn frame(from: u8, term: u32, message: &Message<'_>) -> Vec<u8> {
+    let mut bytes = vec![0; 512];
+    let envelope = Envelope { cluster: CLUSTER, node: node(from), crc: DEFAULT_CRC32C };
+    let len = envelope.seal(node(2), Term(term), message, &mut bytes).expect("it fits");
+    bytes.truncate(len);
+    if let Message::Append(append) = message {
+        bytes.extend(append.records);
+    }
+    bytes
+}
+
+/// A record with a right checksum.
+fn record(kind: Kind, term: u32, index: u64, payload: &[u8]) -> Vec<u8> {
+    let header = Header { checksum: 0, term, index_low: index as u32, len: payload.len() as u16, kind, flags: 0 };
+    let checksum = Checksum::new(CLUSTER.0, DEFAULT_CRC32C).of(&header, (index >> 32) as u32, payload);
+    let mut bytes = Header { checksum, ..header }.encode().to_vec();
+    bytes.extend(payload);
+    bytes.resize(record_size(payload.len()), 0);
+    bytes
+}
+
+/// Hands in a frame and looks at what must hold whatever it said.
+fn hand_in(node: &mut Node, now: Instant, bytes: &[u8], what: &dyn Fn() -> String) {
+    let before = node.status().expect("it runs");
+    let committed = node.running.as_ref().and_then(|running| running.log().chain(before.committed));
+    node.receive(now, bytes);
+    let running = node.running.as_mut().expect("it runs");
+    running.raft.assert_invariants();
+    let after: Status = running.raft.status();
+    assert!(after.term >= before.term && after.committed >= before.committed, "{}: {before:?} {after:?}", what());
+    assert!(!after.accepted.precedes(before.accepted), "{}: {before:?} {after:?}", what());
+    assert_eq!(running.log().chain(before.committed), committed, "{}: what is committed stays", what());
+    assert!(after.committed <= after.last, "{}: {after:?}", what());
+    // What it answers, it can answer.
+    let mut buffer = [0; 512];
+    for peer in [1, 3].map(self::node) {
+        for _ in 0..100 {
+            if running.raft.poll_transmit(now, peer, &mut buffer).is_none() {
+                break;
+            }
+        }
+    }
+    running.raft.assert_invariants();
+}
+
+/// Scenario 60. Every field of every kind takes every value while the others are plausible; the frames come from both peers in the node's own
+/// term and in others.
+/// covers: T5, L15, R12
+#[test]
+fn hostile_values_in_every_field_panic_nothing_and_undo_nothing() {
+    for (role, lines) in ROLES {
+        let mut player = player(lines);
+        let fresh = player.cluster().nodes[&node(2)].status().expect("it runs");
+        for (kind, field, value) in
+            (0..7).flat_map(|kind| (0..6).flat_map(move |field| VALUES.map(|value| (kind, field, value))))
+        {
+            for (from, entries) in [(1, 2), (3, 2), (1, 0), (3, 0)] {
+                let cluster = player.cluster();
+                let session = cluster.pipelines.get(&(node(1), node(2))).map_or(0, |&(_, session)| session);
+                let (mut long, mut short, mut term) = ([3, 3, 2], [session, 1], fresh.term.0);
+                match field {
+                    0..3 => long[field] = value,
+                    3 | 4 => short[field - 3] = value as u32,
+                    _ => term = value as u32,
+                }
+                let record = |above: u64| record(Kind::Command, fresh.term.0, long[0].wrapping_add(above), b"evil");
+                let records: Vec<u8> = (1..=entries).flat_map(record).collect();
+                let message = message(kind, long, short, &records);
+                let (now, target) = (cluster.now, cluster.node(node(2)));
+                let what = || format!("{role}, from {from} in term {term}: {message:?}");
+                hand_in(target, now, &frame(from, term, &message), &what);
+                if target.status() != Some(fresh) {
+                    player = self::player(lines);
+                }
+            }
+        }
+    }
+}
+
+/// covers: T5, R7
+#[test]
+fn a_storm_of_random_messages_panics_nothing_and_undoes_nothing() {
+    let mut random = Random::new(60);
+    for (role, lines) in ROLES.into_iter().cycle().take(100) {
+        let mut player = player(lines);
+        for _ in 0..1000 {
+            let cluster = player.cluster();
+            let status = cluster.nodes[&node(2)].status().expect("it runs");
+            let session = cluster.pipelines.get(&(node(1), node(2))).map_or(0, |&(_, session)| session);
+            let mut near = |around: u64| match random.below(8) {
+                0 => random.word() >> random.below(64),
+                nudge => (around + nudge).wrapping_sub(4),
+            };
+            let (last, own) = (status.last.0, u64::from(status.term.0));
+            let (long, short) =
+                ([near(last), near(last), near(own)], [near(u64::from(session)) as u32, near(own) as u32]);
+            // Terms rise by little, or there would soon be none left.
+            let (term, kind) = (own as u32 + random.below(3) as u32 / 2, random.below(9));
+            let record = |above: u64| record(Kind::Command, short[1], long[0].wrapping_add(above), b"evil");
+            let records: Vec<u8> = (1..=random.below(4)).flat_map(record).collect();
+            let message = message(kind, long, short, &records);
+            let mut bytes = frame(1 + 2 * random.below(2) as u8, term.min(1 << 20), &message);
+            if random.below(10) == 0 {
+                let place = random.below(bytes.len() as u64) as usize;
+                bytes[place] ^= 1 << random.below(8);
+            }
+            let (now, target) = (cluster.now, cluster.node(node(2)));
+            hand_in(target, now, &bytes, &|| format!("{role}, in term {term}: {message:?}"));
+            if random.below(3) == 0 {
+                target.flush(now, usize::MAX);
+            }
+        }
+    }
+}
