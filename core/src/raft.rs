@@ -341,6 +341,9 @@ impl<'a> Raft<'a> {
         self.role = Role::Follower;
         self.leader = leader;
         self.following = Following::default();
+        if leader.is_some() {
+            self.timers.rounds = 0;
+        }
         self.peers.iter_mut().for_each(|peer| peer.due.clear(Due::REQUEST));
         self.await_leader(now);
         self.tell(Event::Follows { term: self.term, leader });

@@ -98,7 +98,7 @@ impl<'a, P: Platform> Committed<'a, P> {
     async fn read(&mut self, index: LogIndex) -> Result<Header, Halt> {
         let (shared, buffer) = (self.shared, &mut *self.buffer);
         let read = shared
-            .with_store(&shared.wakes.committed, async |store| crate::store::LogStore::read(store, index, buffer).await)
+            .read_store(&shared.wakes.committed, async |store| crate::store::LogStore::read(store, index, buffer).await)
             .await;
         let Ok(len) = read else { return Err(shared.halt(Halt::Read(index))) };
         match self.buffer.get(..len).and_then(|bytes| Records::new(bytes).next()) {

@@ -3,6 +3,7 @@
 use core::cell::RefCell;
 use core::sync::atomic::{AtomicBool, Ordering, fence};
 
+use embassy_futures::yield_now;
 use embassy_sync::blocking_mutex::Mutex;
 use embassy_sync::mutex::{Mutex as StoreMutex, MutexGuard};
 use quoring_core::{EntryId, Instant, LogIndex, NodeId, NodeSet, Raft, Term};
@@ -30,6 +31,8 @@ pub(crate) struct Shared<'a, P: Platform> {
     halted: AtomicBool,
     /// A task waits for the store.
     contended: AtomicBool,
+    /// The log writer does.
+    write_waits: AtomicBool,
 }
 
 /// The tasks that sleep until a pointer moves.
@@ -93,6 +96,7 @@ impl<'a, P: Platform> Shared<'a, P> {
             },
             halted: AtomicBool::new(false),
             contended: AtomicBool::new(false),
+            write_waits: AtomicBool::new(false),
         }
     }
 
@@ -153,29 +157,50 @@ impl<'a, P: Platform> Shared<'a, P> {
         self.wakes.replicators.get(self.peers.rank(peer))
     }
 
-    /// Works on the store once no other task does. `watcher` is the calling task's own.
+    /// Writes to the store once nobody reads from it. The log writer goes first: all the others wait for what it makes durable.
+    pub(crate) async fn write_store<R>(&self, work: impl AsyncFnOnce(&mut P::Store) -> R) -> R {
+        let _released = Released(self);
+        let mut store = self.wakes.log_writer.until(|| self.try_write()).await;
+        self.write_waits.store(false, Ordering::Relaxed);
+        work(&mut store).await
+    }
+
+    /// Reads from the store once no other task uses it. `watcher` is the calling task's own. One entry at a time, so that the log writer
+    /// waits for one read at most.
     ///
     /// Waiting tasks watch the lock like any other pointer, because an async mutex with one waker cell would let two of them wake each other
     /// for as long as a slow medium takes.
-    pub(crate) async fn with_store<R>(
+    pub(crate) async fn read_store<R>(
         &self,
         watcher: &Wake<P::Mutex>,
         work: impl AsyncFnOnce(&mut P::Store) -> R,
     ) -> R {
-        // Dropped after the lock is, also when this future is cancelled.
-        let _released = Released(self);
-        let mut store = watcher.until(|| self.try_store()).await;
-        work(&mut store).await
+        let result = {
+            // Dropped after the lock is, also when this future is cancelled.
+            let _released = Released(self);
+            let mut store = watcher.until(|| self.try_read()).await;
+            work(&mut store).await
+        };
+        // Who reads on and on lets the other readers in between.
+        yield_now().await;
+        result
     }
 
-    /// The store, if it is free; else whoever has it will tell the watchers when it is.
-    fn try_store(&self) -> Option<MutexGuard<'_, P::Mutex, P::Store>> {
-        self.store.try_lock().ok().or_else(|| {
-            self.contended.store(true, Ordering::Relaxed);
-            fence(Ordering::SeqCst);
-            // Look again: it may have been released before it was known that somebody waits.
-            self.store.try_lock().ok()
-        })
+    fn try_write(&self) -> Option<MutexGuard<'_, P::Mutex, P::Store>> {
+        self.write_waits.store(true, Ordering::Relaxed);
+        self.store.try_lock().ok().or_else(|| self.wait_for_store(|| self.store.try_lock().ok()))
+    }
+
+    fn try_read(&self) -> Option<MutexGuard<'_, P::Mutex, P::Store>> {
+        let try_lock = || if self.write_waits.load(Ordering::Relaxed) { None } else { self.store.try_lock().ok() };
+        try_lock().or_else(|| self.wait_for_store(try_lock))
+    }
+
+    /// Says that somebody waits, then looks again: the store may have been released before that was known.
+    fn wait_for_store<G>(&self, try_lock: impl FnOnce() -> Option<G>) -> Option<G> {
+        self.contended.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        try_lock()
     }
 
     fn wake(&self, effects: &Effects) {

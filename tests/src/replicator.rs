@@ -89,6 +89,10 @@ impl Making {
             self.frame[batch.offset + bytes..][..record.len()].copy_from_slice(record);
             (last, bytes) = (last.next(), bytes + record.len());
         }
+        if bytes == 0 && disk.read(batch.first).is_some() {
+            running.raft.postpone(now, batch);
+            return None;
+        }
         running.raft.seal(now, batch, prev_term, last, bytes, &mut self.frame)
     }
 }

@@ -17,8 +17,10 @@ use crate::wire::{VoteAnswer, VoteRequest};
 impl Raft<'_> {
     /// Asks whether the others would vote for this node. Changes no term: a node that cannot win disturbs nobody.
     pub(super) fn ask_pre_vote(&mut self, now: Instant) {
+        self.timers.rounds = self.timers.rounds.saturating_add(1);
         self.await_leader(now);
-        let Some(term) = self.term.next().filter(|_| self.can_campaign()) else {
+        let able = self.can_campaign();
+        let Some(term) = self.term.next().filter(|_| able) else {
             // Wait as a follower; others may be able.
             self.role = Role::Follower;
             self.leader = None;

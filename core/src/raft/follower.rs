@@ -148,15 +148,20 @@ impl Raft<'_> {
             return Place::Impossible;
         }
         if index > self.last() {
-            return Place::Next;
+            // Terms never fall along a log, whatever the sender says of the entry before.
+            return if term < self.runs.last_term() { Place::Impossible } else { Place::Next };
         }
         if self.breaks(Rule::AlwaysTruncate) && index > self.committed() {
             return Place::Conflict;
         }
+        let committed = index <= self.committed();
         match self.term_of(index) {
             Some(own) if own == term => Place::Same,
-            // What is committed is never truncated (L2); only a conflict truncates, a shorter or older append does not.
-            _ if index <= self.committed() => Place::Impossible,
+            // What is committed is in the leader's log (L11), and never truncated (L2).
+            None if committed => Place::Same,
+            Some(_) if committed => Place::Impossible,
+            Some(_) if self.term_of(index.previous()).is_some_and(|before| term < before) => Place::Impossible,
+            // Only a conflict truncates, a shorter or older append does not.
             Some(_) => Place::Conflict,
             None => Place::Unknown,
         }

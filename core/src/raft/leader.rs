@@ -25,6 +25,7 @@ impl Raft<'_> {
     pub(super) fn lead(&mut self, now: Instant) {
         self.role = Role::Leader;
         self.leader = Some(self.config.id);
+        self.timers.rounds = 0;
         self.ring.lead(self.term.0);
         let (last, beat) = (self.last(), self.config.heartbeat_interval);
         for peer in self.peers.iter_mut() {

@@ -11,6 +11,8 @@ pub(super) struct Timers {
     pub(super) heard_at: Instant,
     /// How long to wait from then on; drawn anew for each wait (E1, E6).
     pub(super) patience: Duration,
+    /// Waits that ended without a leader; the range of the next one grows with them, so that chance outgrows the grain of any clock (E6).
+    pub(super) rounds: u8,
     /// When a leader next looks after its peers, or a candidate repeats its requests.
     pub(super) tick_at: Instant,
     random: u64,
@@ -21,6 +23,7 @@ impl Timers {
         Self {
             heard_at: Instant(0),
             patience: Duration::ZERO,
+            rounds: 0,
             tick_at: Instant(0),
             // Spread the seed; xorshift must not start at zero.
             random: seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1,
@@ -67,11 +70,13 @@ impl Raft<'_> {
         }
     }
 
-    /// Waits for a leader for one to two election timeouts from now. Also after stepping down (E5).
+    /// Waits for a leader for one to two election timeouts from now, longer after waits in vain. Also after stepping down (E5).
     pub(super) fn await_leader(&mut self, now: Instant) {
+        const LONGEST: u8 = 4;
         let timeout = self.config.election_timeout.0.max(1);
+        let range = timeout.saturating_mul(u64::from(self.timers.rounds.clamp(1, LONGEST)));
         self.timers.heard_at = now;
-        self.timers.patience = Duration(timeout.saturating_add(self.timers.random() % timeout));
+        self.timers.patience = Duration(timeout.saturating_add(self.timers.random() % range));
     }
 
     pub(super) fn arm_tick(&mut self, now: Instant) {

@@ -2,7 +2,7 @@
 
 use quoring_ring::{Position, Span, record_size};
 
-use super::{Raft, count};
+use super::{Raft, Rule, count};
 use crate::event::Role;
 use crate::progress::{Due, Mode, Peer};
 use crate::types::{Instant, LogIndex, NodeId, Term};
@@ -67,6 +67,8 @@ struct News {
     commit: LogIndex,
     /// Whether an answer is wanted at once.
     respond: bool,
+    /// Whether nothing is on its way to the peer.
+    alone: bool,
 }
 
 impl News {
@@ -86,7 +88,8 @@ impl News {
 impl Peer {
     fn news(&self, committed: LogIndex) -> News {
         let commit = committed.min(self.matched);
-        News { next: self.next, session: self.session, commit, respond: self.due.has(Due::HEARTBEAT) }
+        let (respond, alone) = (self.due.has(Due::HEARTBEAT), self.in_flight.is_empty());
+        News { next: self.next, session: self.session, commit, respond, alone }
     }
 }
 
@@ -117,6 +120,16 @@ impl Raft<'_> {
             let next = batch.first.max(peer.matched.next());
             peer.probe(next, now);
             peer.credit = peer.credit.saturating_add((batch.len - batch.offset) as u32);
+        }
+    }
+
+    /// Not even the first entry of a [`StoreBatch`] fits what the peer can take: try again later.
+    pub fn postpone(&mut self, now: Instant, batch: &StoreBatch) {
+        let leads = self.role == Role::Leader && self.term == batch.term;
+        if let Some(peer) = self.peer(batch.peer).filter(|peer| leads && peer.session == batch.session) {
+            peer.probe(batch.first.max(peer.matched.next()), now);
+            peer.probed = true;
+            peer.retry_at = now + peer.backoff;
         }
     }
 
@@ -158,7 +171,7 @@ impl Raft<'_> {
         let request = self.vote_request();
         let peer = self.peer(to)?;
         let answer = VoteAnswer { term: peer.answer_term, granted: peer.due.has(Due::GRANT) };
-        if peer.due.has(Due::REQUEST) && (role == Role::PreCandidate || may_speak) {
+        if peer.due.has(Due::REQUEST) && (role == Role::PreCandidate || role == Role::Candidate && may_speak) {
             peer.due.clear(Due::REQUEST);
             return Some(if role == Role::PreCandidate { Message::PreVote(request) } else { Message::Vote(request) });
         }
@@ -181,15 +194,21 @@ impl Raft<'_> {
     fn poll_append(&mut self, now: Instant, to: NodeId, frame: &mut [u8]) -> Option<Transmit> {
         let (last, committed, max_in_flight, max_bytes) =
             (self.last(), self.committed(), self.config.max_in_flight, self.config.max_in_flight_bytes);
+        let overstates = self.breaks(Rule::CommitUnmatched);
         let peer = self.peer(to)?;
-        let news = peer.news(committed);
+        let mut news = peer.news(committed);
+        if overstates {
+            news.commit = committed;
+        }
         let due = news.respond || news.commit > peer.commit_sent;
         if peer.next <= last {
             let open = match peer.mode {
                 Mode::Probe => !peer.probed,
                 Mode::Replicate => peer.in_flight.len() < max_in_flight,
             };
-            let window = peer.credit.min(max_bytes.saturating_sub(peer.in_flight_bytes)) as usize;
+            // One append may always be on its way, however small the window.
+            let unsent = if news.alone { u32::MAX } else { max_bytes.saturating_sub(peer.in_flight_bytes) };
+            let window = peer.credit.min(unsent) as usize;
             let limit = window.min(frame.len().saturating_sub(APPEND_HEADER)).min(usize::from(u16::MAX));
             if open
                 && limit > 0
@@ -214,8 +233,8 @@ impl Raft<'_> {
         let prev_term = self.term_of(prev);
         let span = self.ring.span(first.0, last.0, limit);
         let (Some(Span { start, count, bytes }), Some(prev_term)) = (span, prev_term) else {
-            if limit < record_size(self.command_limit) {
-                // Sizes are known only when the store has been read: wait until any record would fit.
+            if limit < record_size(self.command_limit) && !news.alone {
+                // Sizes are known only when the store has been read: wait until any record would fit, if there is an answer to wait for.
                 return None;
             }
             return Some(Transmit::FromStore(StoreBatch {

@@ -35,8 +35,7 @@ impl<'a, P: Platform> LogWriter<'a, P> {
             let batch = self.flusher.gather(self.buffer);
             let records = self.buffer.get(..batch.bytes).unwrap_or_default();
             if !records.is_empty() {
-                let written =
-                    shared.with_store(&shared.wakes.log_writer, async |store| store.append(records).await).await;
+                let written = shared.write_store(async |store| store.append(records).await).await;
                 if written.is_err() {
                     return shared.halt(Halt::Append);
                 }

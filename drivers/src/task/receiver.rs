@@ -60,7 +60,7 @@ async fn handle<P: Platform>(shared: &Shared<'_, P>, frame: &[u8]) -> Result<(),
 }
 
 async fn recall<P: Platform>(shared: &Shared<'_, P>, index: LogIndex) -> Result<(), Halt> {
-    let term = shared.with_store(&shared.wakes.receiver, async |store| read_term(store, index).await).await;
+    let term = shared.read_store(&shared.wakes.receiver, async |store| read_term(store, index).await).await;
     let term = term.ok_or_else(|| shared.halt(Halt::Read(index)))?;
     shared.with(|state| state.raft.recall(index, term));
     Ok(())

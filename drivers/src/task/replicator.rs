@@ -72,12 +72,57 @@ impl<'a, P: Platform> Replicator<'a, P> {
 
     /// Reads the batch from the store, as many entries as are there and fit, and asks the core for the header.
     async fn read(&mut self, wake: &Wake<P::Mutex>, batch: &StoreBatch) -> Result<Option<usize>, Halt> {
-        let (shared, frame) = (self.shared, &mut *self.frame);
-        let read = shared.with_store(wake, async |store| read_batch(store, batch, frame).await).await;
-        let Read { prev_term, last, bytes } = read.map_err(|index| shared.halt(Halt::Read(index)))?;
+        let shared = self.shared;
+        let read = self.read_records(wake, batch).await;
         let now = shared.clock.now();
-        Ok(shared.step(|state| state.raft.seal(now, batch, prev_term, last, bytes, self.frame)))
+        match read {
+            Ok(Read { prev_term, last, bytes }) => {
+                Ok(shared.step(|state| state.raft.seal(now, batch, prev_term, last, bytes, self.frame)))
+            }
+            // The new leader's entries may have replaced the batch while this task waited for the store.
+            Err(_) if shared.ring.leading() != batch.term.0 => Ok(None),
+            Err(Unread::TooSmall) => {
+                shared.step(|state| state.raft.postpone(now, batch));
+                Ok(None)
+            }
+            Err(Unread::Failed(index)) => Err(shared.halt(Halt::Read(index))),
+        }
     }
+
+    async fn read_records(&mut self, wake: &Wake<P::Mutex>, batch: &StoreBatch) -> Result<Read, Unread> {
+        let (shared, prev) = (self.shared, batch.first.previous());
+        let prev_term = match batch.prev_term {
+            Some(term) => term,
+            None => {
+                let term = shared.read_store(wake, async |store| read_term(store, prev).await).await;
+                term.ok_or(Unread::Failed(prev))?
+            }
+        };
+        let records =
+            self.frame.get_mut(batch.offset..).and_then(|rest| rest.get_mut(..batch.limit)).unwrap_or_default();
+        let mut read = Read { prev_term, last: prev, bytes: 0 };
+        while read.last < batch.last {
+            let index = read.last.next();
+            let rest = records.get_mut(read.bytes..).unwrap_or_default();
+            match shared.read_store(wake, async |store| store.read(index, rest).await).await {
+                Ok(size) => (read.last, read.bytes) = (index, read.bytes + size),
+                // What is accepted and not yet durable is still in the ring, and what does not fit goes in the next frame.
+                Err(ReadError::Missing | ReadError::TooSmall(_)) if read.last >= batch.first => break,
+                Err(ReadError::TooSmall(_)) => return Err(Unread::TooSmall),
+                // A local read error is never sent as "nothing more" (L12).
+                Err(_) => return Err(Unread::Failed(index)),
+            }
+        }
+        Ok(read)
+    }
+}
+
+/// Why nothing was read.
+enum Unread {
+    /// The first entry is larger than what the peer can take.
+    TooSmall,
+    /// This entry should be in the store, and cannot be read.
+    Failed(LogIndex),
 }
 
 /// What was read.
@@ -85,29 +130,6 @@ struct Read {
     prev_term: Term,
     last: LogIndex,
     bytes: usize,
-}
-
-/// # Errors
-/// The entry that cannot be read (L12).
-async fn read_batch<S: LogStore>(store: &mut S, batch: &StoreBatch, frame: &mut [u8]) -> Result<Read, LogIndex> {
-    let prev = batch.first.previous();
-    let prev_term = match batch.prev_term {
-        Some(term) => term,
-        None => read_term(store, prev).await.ok_or(prev)?,
-    };
-    let records = frame.get_mut(batch.offset..).unwrap_or_default();
-    let records = records.get_mut(..batch.limit).unwrap_or_default();
-    let mut read = Read { prev_term, last: prev, bytes: 0 };
-    while read.last < batch.last {
-        let index = read.last.next();
-        match store.read(index, records.get_mut(read.bytes..).unwrap_or_default()).await {
-            Ok(size) => (read.last, read.bytes) = (index, read.bytes + size),
-            // What is accepted and not yet durable is still in the ring, and what does not fit goes in the next frame.
-            Err(ReadError::Missing | ReadError::TooSmall(_)) if read.last >= batch.first => break,
-            Err(_) => return Err(index),
-        }
-    }
-    Ok(read)
 }
 
 /// The term of an entry in the store.
