@@ -1,0 +1,260 @@
+//! What the cluster replicates: a few registers and a text, with each client's commands taking effect in order and once.
+//!
+//! ```text
+//!   command   client u8 | sequence u32 | op u8 | put: register u8, value u64
+//!                                                get: register u8
+//!                                                compare-and-set: register u8, expected u64, value u64
+//!                                                line: its bytes                     then filler, but for lines
+//!   reply     tag u8 | client u8 | sequence u32 | value u64 | index u64
+//! ```
+//! All integers are little-endian.
+
+/// How many clients there can be.
+pub(crate) const CLIENTS: usize = 8;
+/// How many registers there are.
+pub(crate) const REGISTERS: usize = 4;
+/// Bytes of a command before a line's own.
+pub(crate) const LINE_HEADER: usize = 6;
+/// Bytes of an encoded [`Reply`].
+pub(crate) const REPLY: usize = 22;
+
+/// A client's command.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Command<'b> {
+    pub(crate) client: u8,
+    /// Counts the client's commands from 0.
+    pub(crate) sequence: u32,
+    pub(crate) op: Op<'b>,
+}
+
+/// What a command does. Its answer is the register's value afterwards, or the number of lines.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Op<'b> {
+    Put { register: u8, value: u64 },
+    Get { register: u8 },
+    CompareAndSet { register: u8, expected: u64, value: u64 },
+    Line(&'b [u8]),
+}
+
+/// What an entry answers to the client.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Reply {
+    pub(crate) client: u8,
+    pub(crate) sequence: u32,
+    /// The entry's index.
+    pub(crate) index: u64,
+    pub(crate) effect: Effect,
+}
+
+/// What became of a command.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Effect {
+    /// It took effect here, with this answer.
+    Done(u64),
+    /// It took effect at an earlier index.
+    Already,
+    /// It did not: the client's command with this sequence comes first.
+    Expected(u32),
+}
+
+/// The state of the application on one node.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Machine {
+    next: [u32; CLIENTS],
+    registers: [u64; REGISTERS],
+    lines: u64,
+    /// Over all that took effect.
+    digest: u64,
+}
+
+/// The application of a running node.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Application {
+    pub(crate) machine: Machine,
+    /// All lines that took effect, end to end.
+    pub(crate) text: Vec<u8>,
+}
+
+impl Machine {
+    /// Applies the command of entry `index`; `None` if it is no command of this application.
+    pub(crate) fn apply(&mut self, index: u64, command: &Command<'_>) -> Option<Reply> {
+        let &Command { client, sequence, op } = command;
+        let next = self.next.get_mut(usize::from(client))?;
+        let effect = match sequence.cmp(next) {
+            std::cmp::Ordering::Less => Effect::Already,
+            std::cmp::Ordering::Greater => Effect::Expected(*next),
+            std::cmp::Ordering::Equal => {
+                *next += 1;
+                let value = self.perform(op)?;
+                self.digest = digest(self.digest ^ index, &value.to_le_bytes());
+                Effect::Done(value)
+            }
+        };
+        Some(Reply { client, sequence, index, effect })
+    }
+
+    /// How many commands took effect.
+    pub(crate) fn effects(&self) -> u64 {
+        self.next.iter().map(|&next| u64::from(next)).sum()
+    }
+
+    fn perform(&mut self, op: Op<'_>) -> Option<u64> {
+        Some(match op {
+            Op::Put { register, value } => {
+                *self.registers.get_mut(usize::from(register))? = value;
+                value
+            }
+            Op::Get { register } => *self.registers.get(usize::from(register))?,
+            Op::CompareAndSet { register, expected, value } => {
+                let register = self.registers.get_mut(usize::from(register))?;
+                if *register == expected {
+                    *register = value;
+                }
+                *register
+            }
+            Op::Line(line) => {
+                self.digest = digest(self.digest, line);
+                self.lines += 1;
+                self.lines
+            }
+        })
+    }
+}
+
+impl<'b> Command<'b> {
+    pub(crate) fn encode(&self, bytes: &mut Vec<u8>) {
+        bytes.push(self.client);
+        bytes.extend(self.sequence.to_le_bytes());
+        match self.op {
+            Op::Put { register, value } => {
+                bytes.extend([1, register]);
+                bytes.extend(value.to_le_bytes());
+            }
+            Op::Get { register } => bytes.extend([2, register]),
+            Op::CompareAndSet { register, expected, value } => {
+                bytes.extend([3, register]);
+                bytes.extend(expected.to_le_bytes());
+                bytes.extend(value.to_le_bytes());
+            }
+            Op::Line(line) => {
+                bytes.push(4);
+                bytes.extend(line);
+            }
+        }
+    }
+
+    pub(crate) fn decode(bytes: &'b [u8]) -> Option<Self> {
+        let (&[client, s0, s1, s2, s3, op], rest) = bytes.split_first_chunk()?;
+        let word = |at: usize| rest.get(at..).and_then(<[u8]>::first_chunk).map(|word| u64::from_le_bytes(*word));
+        let register = || rest.first().copied();
+        let op = match op {
+            1 => Op::Put { register: register()?, value: word(1)? },
+            2 => Op::Get { register: register()? },
+            3 => Op::CompareAndSet { register: register()?, expected: word(1)?, value: word(9)? },
+            4 => Op::Line(rest),
+            _ => return None,
+        };
+        Some(Self { client, sequence: u32::from_le_bytes([s0, s1, s2, s3]), op })
+    }
+}
+
+impl Reply {
+    pub(crate) fn encode(&self) -> [u8; REPLY] {
+        let (tag, value) = match self.effect {
+            Effect::Done(value) => (1, value),
+            Effect::Already => (2, 0),
+            Effect::Expected(sequence) => (3, sequence.into()),
+        };
+        let mut bytes = [0; REPLY];
+        bytes[0] = tag;
+        bytes[1] = self.client;
+        bytes[2..6].copy_from_slice(&self.sequence.to_le_bytes());
+        bytes[6..14].copy_from_slice(&value.to_le_bytes());
+        bytes[14..].copy_from_slice(&self.index.to_le_bytes());
+        bytes
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        let (&[tag, client], rest) = bytes.split_first_chunk()?;
+        let (sequence, rest) = rest.split_first_chunk()?;
+        let (value, rest) = rest.split_first_chunk()?;
+        let value = u64::from_le_bytes(*value);
+        let effect = match tag {
+            1 => Effect::Done(value),
+            2 => Effect::Already,
+            3 => Effect::Expected(value as u32),
+            _ => return None,
+        };
+        let (sequence, index) = (u32::from_le_bytes(*sequence), u64::from_le_bytes(rest.try_into().ok()?));
+        Some(Self { client, sequence, index, effect })
+    }
+}
+
+/// 64 bits that tell byte strings apart. Not against an adversary.
+pub(crate) fn digest(seed: u64, bytes: &[u8]) -> u64 {
+    let (words, rest) = bytes.as_chunks();
+    let mut last = [0; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    let start = mix(seed, bytes.len() as u64);
+    let digest = words.iter().fold(start, |digest, word| mix(digest, u64::from_le_bytes(*word)));
+    mix(digest, u64::from_le_bytes(last))
+}
+
+const fn mix(digest: u64, word: u64) -> u64 {
+    let product = (digest ^ word) as u128 * 0x9E37_79B9_7F4A_7C15;
+    (product >> 64) as u64 ^ product as u64 ^ digest.rotate_left(23)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn apply(machine: &mut Machine, index: u64, client: u8, sequence: u32, op: Op<'_>) -> Effect {
+        machine.apply(index, &Command { client, sequence, op }).unwrap().effect
+    }
+
+    #[test]
+    fn a_command_takes_effect_once_and_in_its_clients_order() {
+        let machine = &mut Machine::default();
+        let put = |value| Op::Put { register: 1, value };
+        assert_eq!(apply(machine, 1, 0, 0, put(7)), Effect::Done(7));
+        assert_eq!(apply(machine, 2, 0, 0, put(7)), Effect::Already);
+        assert_eq!(apply(machine, 3, 0, 2, put(9)), Effect::Expected(1));
+        assert_eq!(apply(machine, 4, 1, 0, Op::Get { register: 1 }), Effect::Done(7));
+        let swap = Op::CompareAndSet { register: 1, expected: 7, value: 8 };
+        assert_eq!(apply(machine, 5, 1, 1, swap), Effect::Done(8));
+        assert_eq!(apply(machine, 6, 1, 2, swap), Effect::Done(8));
+        assert_eq!(apply(machine, 7, 0, 1, Op::Line(b"text")), Effect::Done(1));
+        assert_eq!(machine.effects(), 5);
+    }
+
+    #[test]
+    fn commands_and_replies_are_read_as_they_were_written() {
+        let ops = [
+            Op::Put { register: 3, value: u64::MAX },
+            Op::Get { register: 0 },
+            Op::CompareAndSet { register: 2, expected: 5, value: 6 },
+            Op::Line(b""),
+            Op::Line(b"\xFF\n"),
+        ];
+        for op in ops {
+            let command = Command { client: 5, sequence: 70_000, op };
+            let mut bytes = Vec::new();
+            command.encode(&mut bytes);
+            assert_eq!(Command::decode(&bytes), Some(command));
+            assert!((0..LINE_HEADER).all(|len| Command::decode(&bytes[..len]).is_none()));
+        }
+        for effect in [Effect::Done(1 << 40), Effect::Already, Effect::Expected(17)] {
+            let reply = Reply { client: 7, sequence: 1 << 20, index: 1 << 33, effect };
+            assert_eq!(Reply::decode(&reply.encode()), Some(reply));
+            assert_eq!(Reply::decode(&reply.encode()[..REPLY - 1]), None);
+        }
+    }
+
+    #[test]
+    fn digests_differ_by_seed_length_and_content() {
+        let digests =
+            [digest(0, b""), digest(1, b""), digest(0, b"\0"), digest(0, &[0; 8]), digest(0, &[0; 9]), digest(0, b"a")];
+        assert!((0..6).all(|a| (0..a).all(|b| digests[a] != digests[b])));
+    }
+}

@@ -1,0 +1,342 @@
+//! The checkers: each looks on from outside, after every step of every node, and knows nothing of how the nodes work inside.
+
+mod apply;
+mod commit;
+mod completeness;
+mod conduct;
+mod election;
+mod history;
+mod matching;
+mod memory;
+mod pointer;
+mod promise;
+
+use std::fmt;
+
+use allocation_counter::AllocationInfo;
+use quoring_core::{Event, Status};
+use quoring_ring::{Kind, RecordError};
+
+use self::apply::Apply;
+use self::commit::Commit;
+use self::completeness::Completeness;
+use self::election::Election;
+use self::history::History;
+use self::matching::{Entry, Logs};
+use self::memory::Memory;
+use self::pointer::Pointers;
+use crate::application::REPLY;
+use crate::store::Durable;
+use crate::timeline::Micros;
+
+/// Who looks on, and at what.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Checker {
+    /// One leader a term, one vote a term.
+    ElectionSafety,
+    /// Logs on media and on the wire that share an entry share all before it.
+    LogMatching,
+    /// A new leader has every committed entry.
+    LeaderCompleteness,
+    /// What is committed is on the media of a majority, and stays.
+    Commit,
+    /// All nodes apply the same commands, in order, durable and committed.
+    StateMachineSafety,
+    /// What a client is told to be applied is committed, hence durable.
+    AcknowledgedIsDurable,
+    /// What a node says to others, its own medium holds.
+    Promise,
+    /// Pointers only go forward and keep their order.
+    Pointers,
+    /// Clients see one history: linearizable, each command once.
+    Linearizability,
+    /// A node that has started allocates nothing.
+    ConstantMemory,
+    /// A node goes on from all that was durable, and nothing else.
+    Recovery,
+    /// A node keeps its store's contract, takes nothing too large and stops only with cause.
+    Conduct,
+    /// When the faults have ended, everything gets done.
+    Liveness,
+    /// No panic.
+    NoPanic,
+}
+
+impl Checker {
+    /// All of them.
+    pub const ALL: [Self; 14] = [
+        Self::ElectionSafety,
+        Self::LogMatching,
+        Self::LeaderCompleteness,
+        Self::Commit,
+        Self::StateMachineSafety,
+        Self::AcknowledgedIsDurable,
+        Self::Promise,
+        Self::Pointers,
+        Self::Linearizability,
+        Self::ConstantMemory,
+        Self::Recovery,
+        Self::Conduct,
+        Self::Liveness,
+        Self::NoPanic,
+    ];
+
+    /// The name in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ElectionSafety => "election safety",
+            Self::LogMatching => "log matching",
+            Self::LeaderCompleteness => "leader completeness",
+            Self::Commit => "commit",
+            Self::StateMachineSafety => "state machine safety",
+            Self::AcknowledgedIsDurable => "acknowledged is durable",
+            Self::Promise => "promise",
+            Self::Pointers => "pointers",
+            Self::Linearizability => "linearizability",
+            Self::ConstantMemory => "constant memory",
+            Self::Recovery => "recovery",
+            Self::Conduct => "conduct",
+            Self::Liveness => "liveness",
+            Self::NoPanic => "no panic",
+        }
+    }
+}
+
+/// Right, or what is wrong.
+type Verdict = Result<(), String>;
+
+/// A rule that was broken.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Violation {
+    /// The rule.
+    pub checker: Checker,
+    /// When, in microseconds of virtual time.
+    pub micros: u64,
+    /// Where, if it was one node.
+    pub node: Option<usize>,
+    /// What was seen.
+    pub what: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at {}.{:06} s", self.checker.name(), self.micros / 1_000_000, self.micros % 1_000_000)?;
+        if let Some(node) = self.node {
+            write!(f, " on node {node}")?;
+        }
+        write!(f, ": {}", self.what)
+    }
+}
+
+/// All checkers, and what they know.
+pub(crate) struct Oracle {
+    logs: Logs,
+    election: Election,
+    completeness: Completeness,
+    commit: Commit,
+    apply: Apply,
+    pointers: Pointers,
+    history: History,
+    memory: Memory,
+    violations: Vec<Violation>,
+}
+
+impl Oracle {
+    pub(crate) fn new(nodes: usize) -> Self {
+        Self {
+            logs: Logs::new(nodes),
+            election: Election::default(),
+            completeness: Completeness::new(nodes),
+            commit: Commit::new(nodes),
+            apply: Apply::new(nodes),
+            pointers: Pointers::new(nodes),
+            history: History::default(),
+            memory: Memory::default(),
+            violations: Vec::new(),
+        }
+    }
+
+    pub(crate) fn violations(&self) -> &[Violation] {
+        &self.violations
+    }
+
+    /// How many elections were won.
+    pub(crate) fn elections(&self) -> u64 {
+        self.election.won()
+    }
+
+    /// How many durable entries were replaced by those of another leader.
+    pub(crate) const fn replaced(&self) -> u64 {
+        self.logs.replaced()
+    }
+
+    /// How many commands of clients are committed and took effect.
+    pub(crate) fn effects(&self) -> u64 {
+        self.history.effects()
+    }
+
+    /// The last entry known to be committed.
+    pub(crate) fn committed(&self) -> u64 {
+        self.commit.last()
+    }
+
+    /// The last committed entry that is a command.
+    pub(crate) fn last_command(&self) -> u64 {
+        self.commit.last_command()
+    }
+
+    pub(crate) const fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    // A node's life.
+
+    /// An incarnation has recovered its log; `complete` if that was all that was durable.
+    pub(crate) fn recovers(&mut self, now: Micros, node: usize, complete: bool) {
+        self.judge(Checker::Recovery, now, node, conduct::recovers(complete));
+    }
+
+    /// An incarnation has started; this is its first status.
+    pub(crate) fn starts(&mut self, now: Micros, node: usize, status: &Status) {
+        self.completeness.restart(node);
+        self.apply.restart(node);
+        let verdict = self.pointers.starts(node, status, self.logs.of(node));
+        self.judge(Checker::Recovery, now, node, verdict);
+    }
+
+    /// A task of the node was polled; this is the node's status now.
+    pub(crate) fn status(&mut self, now: Micros, node: usize, status: &Status) {
+        if !self.pointers.changes(node, status) {
+            return;
+        }
+        let verdict = self.pointers.moves(node, status, self.logs.of(node));
+        self.judge(Checker::Pointers, now, node, verdict);
+        let verdict = self.election.role(node, status);
+        self.judge(Checker::ElectionSafety, now, node, verdict);
+        let verdict = self.commit.advance(node, status, &self.logs);
+        self.judge(Checker::Commit, now, node, verdict);
+        let verdict = self.completeness.look(node, status, &self.logs, &self.commit);
+        self.judge(Checker::LeaderCompleteness, now, node, verdict);
+    }
+
+    /// The node told an event.
+    pub(crate) fn event(&mut self, now: Micros, node: usize, event: &Event) {
+        if let Event::Leads { term } = event {
+            let verdict = self.election.leads(node, term.0);
+            self.judge(Checker::ElectionSafety, now, node, verdict);
+        }
+    }
+
+    /// A poll of the node's task allocated.
+    pub(crate) fn allocates(&mut self, now: Micros, node: usize, task: &str, info: AllocationInfo) {
+        let verdict = self.memory.allocates(task, info);
+        self.judge(Checker::ConstantMemory, now, node, verdict);
+    }
+
+    /// The node stopped though its store had not failed, or did not start.
+    pub(crate) fn stops(&mut self, now: Micros, node: usize, why: &str) {
+        self.judge(Checker::Conduct, now, node, Err(format!("stopped without cause: {why}")));
+    }
+
+    /// The node took a command that is larger than it says it takes.
+    pub(crate) fn takes_too_large(&mut self, now: Micros, node: usize, size: usize) {
+        self.judge(Checker::Conduct, now, node, Err(format!("accepted a command of {size} bytes, above its limit")));
+    }
+
+    // What leaves a node: to its medium, to others, to its application.
+
+    /// The node begins a write; `clean` if the store was ready for one.
+    pub(crate) fn writes(&mut self, now: Micros, node: usize, clean: bool) {
+        self.judge(Checker::Conduct, now, node, conduct::writes(clean));
+    }
+
+    /// The node wrote something other than whole records.
+    pub(crate) fn wrote_nonsense(&mut self, now: Micros, node: usize, error: RecordError) {
+        self.judge(Checker::Conduct, now, node, Err(format!("wrote a batch that is not whole records: {error}")));
+    }
+
+    /// A record has become durable.
+    pub(crate) fn durable(&mut self, now: Micros, node: usize, record: Durable<'_>) {
+        match record {
+            Durable::Vote { term, flags } => {
+                let verdict = self.election.votes(node, term, flags);
+                self.judge(Checker::ElectionSafety, now, node, verdict);
+                self.logs.vote(node, term, flags);
+            }
+            Durable::Entry { index, term, kind, payload } => {
+                let entry = Entry::new(term, kind, payload);
+                let verdict = self.commit.keeps(self.logs.of(node), index, &entry);
+                self.judge(Checker::Commit, now, node, verdict);
+                let verdict = self.logs.append(node, index, entry);
+                self.judge(Checker::LogMatching, now, node, verdict);
+            }
+        }
+    }
+
+    /// The node sends a frame.
+    pub(crate) fn sends(&mut self, now: Micros, node: usize, frame: &[u8]) {
+        let verdict = promise::sends(node, frame, &self.logs, &self.commit);
+        self.judge(Checker::Promise, now, node, verdict);
+        let verdict = promise::carries(frame, &mut self.logs);
+        self.judge(Checker::LogMatching, now, node, verdict);
+    }
+
+    /// The node's application is given an entry.
+    pub(crate) fn applies(&mut self, now: Micros, node: usize, index: u64, term: u32, command: &[u8]) {
+        let entry = Entry::new(term, Kind::Command, command);
+        let verdict = self.apply.applies(node, index, &entry, self.logs.of(node), &self.commit);
+        self.judge(Checker::StateMachineSafety, now, node, verdict);
+        let verdict = self.history.applies(index, command);
+        self.judge(Checker::Linearizability, now, node, verdict);
+    }
+
+    // What clients see.
+
+    /// A client begins a command.
+    pub(crate) fn begins(&mut self, client: u8, sequence: u32, command: &[u8]) {
+        self.history.begins(client, sequence, command);
+    }
+
+    /// The node tells a client that its command was applied.
+    pub(crate) fn acknowledges(
+        &mut self,
+        now: Micros,
+        node: usize,
+        command: &[u8],
+        (index, term): (u64, Option<u32>),
+        answer: &[u8; REPLY],
+    ) {
+        let verdict = self.commit.acknowledges(index, term, command);
+        self.judge(Checker::AcknowledgedIsDurable, now, node, verdict);
+        let verdict = self.history.answers(index, answer);
+        self.judge(Checker::Linearizability, now, node, verdict);
+    }
+
+    /// A client has its answer.
+    pub(crate) fn returns(&mut self, now: Micros, client: u8, sequence: u32) {
+        let verdict = self.history.returns(client, sequence);
+        self.record(Checker::Linearizability, now, None, verdict);
+    }
+
+    // The simulation as a whole.
+
+    /// The simulation ended without everything done.
+    pub(crate) fn stuck(&mut self, now: Micros, what: String) {
+        self.record(Checker::Liveness, now, None, Err(what));
+    }
+
+    /// After everything was done, nodes differ in what they hold.
+    pub(crate) fn differs(&mut self, now: Micros, node: usize, what: String) {
+        self.judge(Checker::StateMachineSafety, now, node, Err(what));
+    }
+
+    fn judge(&mut self, checker: Checker, now: Micros, node: usize, verdict: Verdict) {
+        self.record(checker, now, Some(node), verdict);
+    }
+
+    fn record(&mut self, checker: Checker, micros: Micros, node: Option<usize>, verdict: Verdict) {
+        if let Err(what) = verdict {
+            self.violations.push(Violation { checker, micros, node, what });
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! How often each fault took effect. A fault that found nothing to harm is not counted.
+
+/// A kind of fault.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(usize)]
+pub enum Fault {
+    /// A frame was lost.
+    Dropped,
+    /// A frame was delivered twice.
+    Duplicated,
+    /// A frame was overtaken by a later one of its link.
+    Reordered,
+    /// A frame was damaged.
+    Corrupted,
+    /// A frame of nobody in this cluster was delivered: noise, or of another cluster.
+    Foreign,
+    /// The link refused a frame, or reception failed.
+    Refused,
+    /// A partition or one-way link stopped at least one frame.
+    Partitions,
+    /// A frame was stopped by a partition or one-way link.
+    Cut,
+    /// A running node lost power.
+    Crashes,
+    /// All nodes lost power at once.
+    PowerLosses,
+    /// A write was cut by a power loss within its bytes.
+    TornWrites,
+    /// A write was lost whole by a power loss.
+    LostWrites,
+    /// A write or read waited for a store that hung.
+    StoreStalls,
+    /// A write or read met a store slowed down tenfold or more.
+    StoreSlow,
+    /// A write or read failed; the node stops until it is started again.
+    StoreFailures,
+    /// A node read a clock that stood still.
+    ClockStalls,
+    /// A node's clock began to run at another rate.
+    ClockDrifts,
+    /// A node with work to do was not run for a while.
+    Pauses,
+    /// A ready task was set aside while others ran.
+    TaskDelays,
+    /// An application took its time for an entry, or gave no answer.
+    Dawdled,
+    /// A client took back a proposal that waited for its answer.
+    Cancelled,
+}
+
+impl Fault {
+    /// All kinds, in the order of the report.
+    pub const ALL: [Self; 21] = [
+        Self::Dropped,
+        Self::Duplicated,
+        Self::Reordered,
+        Self::Corrupted,
+        Self::Foreign,
+        Self::Refused,
+        Self::Partitions,
+        Self::Cut,
+        Self::Crashes,
+        Self::PowerLosses,
+        Self::TornWrites,
+        Self::LostWrites,
+        Self::StoreStalls,
+        Self::StoreSlow,
+        Self::StoreFailures,
+        Self::ClockStalls,
+        Self::ClockDrifts,
+        Self::Pauses,
+        Self::TaskDelays,
+        Self::Dawdled,
+        Self::Cancelled,
+    ];
+
+    /// The name in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Dropped => "dropped",
+            Self::Duplicated => "duplicated",
+            Self::Reordered => "reordered",
+            Self::Corrupted => "corrupted",
+            Self::Foreign => "foreign",
+            Self::Refused => "refused",
+            Self::Partitions => "partitions",
+            Self::Cut => "cut",
+            Self::Crashes => "crashes",
+            Self::PowerLosses => "power_losses",
+            Self::TornWrites => "torn_writes",
+            Self::LostWrites => "lost_writes",
+            Self::StoreStalls => "store_stalls",
+            Self::StoreSlow => "store_slow",
+            Self::StoreFailures => "store_failures",
+            Self::ClockStalls => "clock_stalls",
+            Self::ClockDrifts => "clock_drifts",
+            Self::Pauses => "pauses",
+            Self::TaskDelays => "task_delays",
+            Self::Dawdled => "dawdled",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// A count for each kind of fault.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Tally([u64; Fault::ALL.len()]);
+
+impl Tally {
+    /// How often `fault` took effect.
+    pub const fn of(&self, fault: Fault) -> u64 {
+        self.0[fault as usize]
+    }
+
+    /// All faults together, the frames that a partition stopped counted as one.
+    pub fn total(&self) -> u64 {
+        self.0.iter().sum::<u64>() - self.of(Fault::Cut)
+    }
+
+    pub(crate) fn count(&mut self, fault: Fault) {
+        self.0[fault as usize] += 1;
+    }
+
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.0.iter_mut().zip(other.0).for_each(|(mine, theirs)| *mine += theirs);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_of_fault_has_a_count_and_a_name_of_its_own() {
+        let mut tally = Tally::default();
+        for (place, fault) in Fault::ALL.into_iter().enumerate() {
+            assert_eq!(fault as usize, place);
+            (0..=place).for_each(|_| tally.count(fault));
+        }
+        assert!(Fault::ALL.iter().enumerate().all(|(place, &fault)| tally.of(fault) == place as u64 + 1));
+        let mut names = Fault::ALL.map(Fault::name).to_vec();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), Fault::ALL.len());
+    }
+}

@@ -1,0 +1,74 @@
+//! Seeds through all faults: nothing violated, every kind of fault met, memory constant.
+
+use quoring_sim::{Fault, FaultSet, Options, Outcome, RingSize, Tally, Viewers, Workload, run};
+
+fn options(seed: u64, nodes: usize, entries: u32) -> Options {
+    Options::new(seed, nodes, Workload::Registers(entries))
+}
+
+/// A run in which nothing was wrong.
+fn clean(options: &Options) -> Outcome {
+    let outcome = run(options, Viewers::default()).unwrap();
+    assert!(outcome.is_clean(), "{options}: {:#?}", outcome.violations);
+    assert_eq!((outcome.allocations, outcome.allocated_bytes), (0, 0));
+    outcome
+}
+
+/// covers: E1, E2, E3, L4, L5, P2, P4, P5, P7, P8, P10, P13, P15, R1, R2, R6, R7, R9, T2, T3, T5
+#[test]
+fn twenty_seeds_in_a_row_are_clean_and_meet_every_kind_of_fault() {
+    let mut met = [0; Fault::ALL.len()];
+    for seed in 1..=20 {
+        let tally: Tally = clean(&options(seed, 5, 2000)).tally;
+        Fault::ALL.iter().zip(&mut met).for_each(|(&fault, met)| *met += tally.of(fault));
+    }
+    let missed: Vec<&str> =
+        Fault::ALL.iter().zip(met).filter(|(_, met)| *met == 0).map(|(fault, _)| fault.name()).collect();
+    assert!(missed.is_empty(), "{missed:?} did not occur");
+}
+
+/// covers: P8, P10, P11, P12, R6
+#[test]
+fn a_ring_that_is_always_full_stops_nothing() {
+    for seed in 1..=20 {
+        clean(&Options { ring: RingSize::Small, ..options(seed, 3, 500) });
+    }
+}
+
+#[test]
+fn clusters_of_any_size_get_everything_done() {
+    for nodes in [1, 2, 3, 4, 6, 7, 31, 32] {
+        clean(&options(1, nodes, 200));
+    }
+}
+
+#[test]
+fn each_set_of_faults_has_its_own_kinds_only() {
+    let of_links = [Fault::Dropped, Fault::Duplicated, Fault::Reordered, Fault::Corrupted, Fault::Cut];
+    let of_power = [Fault::Crashes, Fault::PowerLosses, Fault::TornWrites];
+    let sum = |faults, kinds: &[Fault]| -> u64 {
+        let tallies = (1..=5).map(|seed| clean(&Options { faults, ..options(seed, 3, 300) }).tally);
+        tallies.map(|tally| kinds.iter().map(|&kind| tally.of(kind)).sum::<u64>()).sum()
+    };
+    assert_eq!(sum(FaultSet::None, &Fault::ALL), 0);
+    assert_eq!((sum(FaultSet::Net, &of_links) > 0, sum(FaultSet::Net, &of_power)), (true, 0));
+    assert_eq!((sum(FaultSet::Crash, &of_links), sum(FaultSet::Crash, &of_power) > 0), (0, true));
+}
+
+/// covers: P13
+#[test]
+fn the_memory_of_a_node_does_not_depend_on_what_it_does() {
+    let ram = |entries| clean(&options(3, 5, entries)).ram_bytes_per_node;
+    assert_eq!(ram(10), ram(3000));
+}
+
+/// covers: P14
+#[test]
+fn a_text_comes_out_of_every_node_as_it_went_in() {
+    for text in [&b""[..], b"\n", b"one line", b"\n\n\xFF\xFEnot text\0\r\n\nno end"] {
+        for seed in 1..=5 {
+            let outcome = clean(&Options { ring: RingSize::Wide, ..Options::new(seed, 3, Workload::lines(text)) });
+            assert!(outcome.nodes.iter().all(|node| node.text == text));
+        }
+    }
+}
