@@ -21,7 +21,7 @@ impl<'r> Applier<'r> {
     pub fn publish(&mut self, index: u64) {
         if index > self.applied {
             self.applied = index;
-            self.ring.marks.applied.0.store(index as u32, Release);
+            self.ring.marks.applied.store(index as u32, Release);
         }
     }
 

@@ -109,7 +109,7 @@ impl<'r> Reader<'r> {
     /// Index up to which the application has finished, [extended](extend) against `base`.
     #[must_use]
     pub fn applied(&self, base: u64) -> u64 {
-        extend(base, self.ring.marks.applied.0.load(Acquire))
+        extend(base, self.ring.marks.applied.load(Acquire))
     }
 
     /// The own term while this node leads, else 0.

@@ -8,7 +8,7 @@ use crate::sync::{AtomicU32, Ordering::Relaxed, Step, acquire, release};
 /// different cache lines.
 #[cfg_attr(loom, derive(Default))]
 pub(crate) struct Watermarks {
-    pub(crate) core: CoreMarks,
+    pub(crate) core: Line<CoreMarks>,
     /// End of what is durable here. Writer: the log writer. Forward only, on record boundaries,
     /// never past `accepted`.
     pub(crate) flushed: Line<AtomicU32>,
@@ -19,7 +19,6 @@ pub(crate) struct Watermarks {
 
 /// The watermarks that the ring's writer moves.
 #[cfg_attr(loom, derive(Default))]
-#[cfg_attr(feature = "std", repr(align(128)))]
 pub(crate) struct CoreMarks {
     /// Oldest byte still in the ring. Forward only, never past `flushed`; stored before what lies
     /// below is overwritten.
@@ -34,10 +33,31 @@ pub(crate) struct CoreMarks {
     pub(crate) leading: AtomicU32,
 }
 
-/// A watermark on a cache line of its own where cores have caches.
+/// Watermarks of one writer, on cache lines of their own where cores have caches.
+#[cfg(feature = "std")]
+pub(crate) use crossbeam_utils::CachePadded as Line;
+
+/// Watermarks of one writer. A single core gains nothing from distance.
+#[cfg(not(feature = "std"))]
 #[cfg_attr(loom, derive(Default))]
-#[cfg_attr(feature = "std", repr(align(128)))]
-pub(crate) struct Line<T>(pub(crate) T);
+pub(crate) struct Line<T>(T);
+
+#[cfg(not(feature = "std"))]
+impl<T> Line<T> {
+    #[cfg(not(loom))]
+    pub(crate) const fn new(marks: T) -> Self {
+        Self(marks)
+    }
+}
+
+#[cfg(not(feature = "std"))]
+impl<T> core::ops::Deref for Line<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
 
 impl Watermarks {
     #[cfg(not(loom))]
@@ -46,9 +66,15 @@ impl Watermarks {
             AtomicU32::new(0)
         }
         Self {
-            core: CoreMarks { tail: zero(), accepted: zero(), last: zero(), committed: zero(), leading: zero() },
-            flushed: Line(zero()),
-            applied: Line(zero()),
+            core: Line::new(CoreMarks {
+                tail: zero(),
+                accepted: zero(),
+                last: zero(),
+                committed: zero(),
+                leading: zero(),
+            }),
+            flushed: Line::new(zero()),
+            applied: Line::new(zero()),
         }
     }
 
@@ -59,19 +85,19 @@ impl Watermarks {
 
     #[cfg(all(test, not(loom)))]
     pub(crate) fn all(&self) -> [&AtomicU32; 7] {
-        let CoreMarks { tail, accepted, last, committed, leading } = &self.core;
-        [tail, accepted, last, committed, leading, &self.flushed.0, &self.applied.0]
+        let CoreMarks { tail, accepted, last, committed, leading } = &*self.core;
+        [tail, accepted, last, committed, leading, &self.flushed, &self.applied]
     }
 
     /// Sets all marks to where a node goes on.
     pub(crate) fn reset(&self, origin: &Origin) {
-        for mark in [&self.core.tail, &self.core.accepted, &self.flushed.0] {
+        for mark in [&self.core.tail, &self.core.accepted, &self.flushed] {
             mark.store(origin.position.get(), Relaxed);
         }
         self.core.last.store(origin.last as u32, Relaxed);
         self.core.committed.store(origin.committed as u32, Relaxed);
         self.core.leading.store(0, Relaxed);
-        self.applied.0.store(origin.applied as u32, Relaxed);
+        self.applied.store(origin.applied as u32, Relaxed);
     }
 
     pub(crate) fn tail(&self) -> Position {
@@ -83,11 +109,11 @@ impl Watermarks {
     }
 
     pub(crate) fn flushed(&self) -> Position {
-        Position::new(self.flushed.0.load(acquire(Step::SeeFlushed)))
+        Position::new(self.flushed.load(acquire(Step::SeeFlushed)))
     }
 
     pub(crate) fn publish_flushed(&self, to: Position) {
-        self.flushed.0.store(to.get(), release(Step::Flush));
+        self.flushed.store(to.get(), release(Step::Flush));
     }
 }
 

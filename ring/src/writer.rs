@@ -207,7 +207,7 @@ impl<'r> Writer<'r> {
     /// Index up to which the application has finished.
     #[must_use]
     pub fn applied(&self) -> u64 {
-        extend(self.applied, self.ring.marks.applied.0.load(Relaxed))
+        extend(self.applied, self.ring.marks.applied.load(Relaxed))
     }
 
     /// Where the record of `index` begins, if it is in the ring.
