@@ -14,7 +14,7 @@ pub enum Planted {
     CommitByCounting,
     /// A follower acknowledges what is not durable (acknowledged is durable).
     AcknowledgeUnflushed,
-    /// A follower takes the leader's commit index for entries that were not matched (state machine safety).
+    /// A leader tells peers to commit more than they are known to hold (L6), and they do it (L3; state machine safety).
     CommitUnmatched,
     /// A follower takes entries that do not follow on its log (log matching).
     SkipConsistencyCheck,
