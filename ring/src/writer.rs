@@ -107,6 +107,29 @@ impl<'r> Writer<'r> {
         Ok(start)
     }
 
+    /// Appends entries that were encoded elsewhere and verified, and that follow on the last one: `records` holds those of `count` successive indices
+    /// from `first` on, end to end. All of them at once where there is room for all in one piece, else the first one alone.
+    ///
+    /// Returns where they lie; call again for the rest.
+    ///
+    /// # Errors
+    /// Any [`AppendError`], about the first of them.
+    pub fn append_span(&mut self, records: &[u8], first: u64, count: u32) -> Result<Span, AppendError> {
+        if first != self.last.wrapping_add(1) {
+            return Err(AppendError::Gap);
+        }
+        let start = self.accepted;
+        if !self.flushed_suffices(|writer| writer.has_room_for_all(records.len(), first, count)) {
+            let record = Record::parse(records).map_err(|_| AppendError::NotAnEntry)?;
+            let start = self.append_record(&record, first)?;
+            return Ok(Span { start, count: 1, bytes: record.bytes.len() });
+        }
+        self.occupy(start, records.len());
+        self.ring.arena.store_bytes(start, records);
+        let span = self.enter_span(records, first, count);
+        if span.count > 0 { Ok(span) } else { Err(AppendError::NotAnEntry) }
+    }
+
     /// Appends a vote: a record without payload and without index.
     ///
     /// Returns where the record begins.
@@ -282,9 +305,26 @@ impl<'r> Writer<'r> {
         index <= self.last || self.ring.find(index, Relaxed).is_none_or(is_durable)
     }
 
-    /// Finds room for `size` bytes in one piece, and takes it from what is durable (rule 3):
-    /// exactly as much as is needed, so that slow readers find as much as possible.
+    /// Whether the next `count` entries of `bytes` bytes in all fit in one piece. If the last of them may take its slot, all may: positions rise with
+    /// indices, so what the others take their slots from is older, and durable too.
+    fn has_room_for_all(&self, bytes: usize, first: u64, count: u32) -> bool {
+        let units = bytes.div_ceil(UNIT);
+        let room = self.ring.arena.units() - self.accepted.since(self.flushed);
+        units <= room.min(self.ring.arena.units_to_end(self.accepted)) as usize
+            && (1..=self.ring.slots.len()).contains(&(count as usize))
+            && self.slot_is_free(first + u64::from(count) - 1)
+    }
+
+    /// Finds room for `size` bytes in one piece, and takes it.
     fn claim(&mut self, size: usize) -> Result<Position, AppendError> {
+        let start = self.place(size)?;
+        self.occupy(start, size);
+        Ok(start)
+    }
+
+    /// Where a record of `size` bytes may begin: only what is durable is overwritten (rule 3).
+    #[inline]
+    fn place(&mut self, size: usize) -> Result<Position, AppendError> {
         if size > self.record_limit() {
             return Err(AppendError::TooLarge);
         }
@@ -297,17 +337,25 @@ impl<'r> Writer<'r> {
         if !self.flushed_suffices(|writer| end.since(writer.flushed) <= capacity) {
             return Err(AppendError::Full);
         }
+        Ok(start)
+    }
+
+    /// Takes the room from what is durable: exactly as much as is needed, so that slow readers find as much as possible. Pads up to it.
+    #[inline]
+    fn occupy(&mut self, start: Position, size: usize) {
+        let capacity = self.ring.arena.units();
+        let end = start.advanced((size / UNIT) as u32);
         if end.since(self.tail) > capacity {
             self.tail = end.advanced(capacity.wrapping_neg());
             self.ring.marks.core.tail.store(self.tail.get(), Relaxed);
             fence(Step::Reclaim, Release);
         }
+        let pad = start.since(self.accepted);
         if pad > 0 {
             let len = (pad as usize * UNIT - HEADER) as u16;
             let header = Header { checksum: 0, term: 0, index_low: 0, len, kind: Kind::Pad, flags: 0 };
             self.ring.arena.store_bytes(self.accepted, &header.encode());
         }
-        Ok(start)
     }
 
     /// Whether `condition` holds with `flushed` as last seen, or else as it is now.
@@ -331,7 +379,25 @@ impl<'r> Writer<'r> {
         self.accept(start, size);
     }
 
-    /// Publishes the record at `start`.
+    /// Makes the records that were stored behind the last one those of the indices from `first` on, as far as they are that.
+    fn enter_span(&mut self, records: &[u8], first: u64, count: u32) -> Span {
+        let mut span = Span { start: self.accepted, count: 0, bytes: 0 };
+        for index in first..first + u64::from(count) {
+            let size = records.get(span.bytes..).and_then(|rest| entry_size(rest, index));
+            let (Some(size), Some(slot)) = (size, self.ring.slot(index)) else { break };
+            slot.store(span.start.advanced((span.bytes / UNIT) as u32).get(), release(Step::Enter));
+            span.count += 1;
+            span.bytes += size;
+        }
+        if span.count > 0 {
+            self.last += u64::from(span.count);
+            self.ring.marks.core.last.store(self.last as u32, Release);
+            self.accept(span.start, span.bytes);
+        }
+        span
+    }
+
+    /// Publishes what begins at `start`.
     fn accept(&mut self, start: Position, size: usize) {
         let end = start.advanced((size / UNIT) as u32);
         self.scrub(end.since(self.accepted));
@@ -356,6 +422,14 @@ impl<'r> Writer<'r> {
             slot.store(EMPTY, Relaxed);
         }
     }
+}
+
+/// Bytes of the entry of `index` at the beginning of `bytes`, if the whole entry is there.
+#[inline]
+fn entry_size(bytes: &[u8], index: u64) -> Option<usize> {
+    let header = Header::from_array(bytes.first_chunk()?)?;
+    let size = header.size();
+    (header.is_entry_of(index) && size <= bytes.len()).then_some(size)
 }
 
 #[cfg(all(test, not(loom)))]

@@ -132,7 +132,8 @@ fn position(at: u64) -> Position {
 impl Pair<'_> {
     fn step(&mut self) {
         match self.random.below(12) {
-            0..=3 => self.append(self.model.last + 1),
+            0..=1 => self.append(self.model.last + 1),
+            2..=3 => self.append_span(),
             4 => {
                 let behind = self.random.below(6);
                 self.append((self.model.last + 2).saturating_sub(behind));
@@ -183,6 +184,30 @@ impl Pair<'_> {
             Some(_) => "too large",
         });
         self.check_appended(appended, refusal, record);
+    }
+
+    /// A span lies where its records would lie if they were appended one by one; where not all fit in one piece, the first goes alone.
+    fn append_span(&mut self) {
+        let first = self.model.last + 1;
+        let records: Vec<Written> = (first..first + 1 + self.random.below(6))
+            .map(|index| {
+                let payload = (0..self.random.below(60)).map(|_| self.random.next() as u8).collect();
+                Written { kind: Kind::Command, term: self.term, index, payload }
+            })
+            .collect();
+        let bytes: Vec<u8> = records.iter().flat_map(encoded).collect();
+        let appended = self.ring.writer.append_span(&bytes, first, records.len() as u32);
+        let Ok(span) = appended else {
+            self.saw("appended no span");
+            return assert_eq!(appended.err(), self.model.refusal(&records[0]));
+        };
+        self.saw(if span.count > 1 { "appended a span" } else { "appended a span of one" });
+        assert!(span.count == 1 || span.count as usize == records.len());
+        for (nth, record) in records.into_iter().take(span.count as usize).enumerate() {
+            assert_eq!(self.model.refusal(&record), None);
+            let begin = position(self.model.append(record));
+            assert!(nth > 0 || span.start == begin);
+        }
     }
 
     fn vote(&mut self) {
@@ -340,6 +365,9 @@ fn run(seeds: u64, steps: u32, units: u32, last: u64) {
     if !cfg!(miri) {
         let all = [
             "appended",
+            "appended a span",
+            "appended a span of one",
+            "appended no span",
             "committed",
             "completion",
             "full",

@@ -28,6 +28,27 @@ struct Refused {
     prev_term: Term,
 }
 
+/// Entries of a frame that follow on the last one of the log: where they are among its records.
+struct News {
+    first: LogIndex,
+    last: LogIndex,
+    begin: usize,
+    end: usize,
+    /// The term of the newest.
+    term: Term,
+}
+
+impl News {
+    /// How many there are from `index` on.
+    const fn count_from(&self, index: LogIndex) -> u32 {
+        (self.last.since(index) + 1) as u32
+    }
+
+    const fn is_empty(&self) -> bool {
+        self.end == self.begin
+    }
+}
+
 /// How a record compares with the log.
 enum Place {
     /// The log has it.
@@ -99,16 +120,19 @@ impl Raft<'_> {
     }
 
     /// Takes the entries that fit (P11). Each is matched before the next one is looked at, so a second pass over the same frame goes on where
-    /// the first one stopped.
+    /// the first one stopped. Those behind the last entry are gathered, and go into the ring in one piece.
     fn take_entries(&mut self, append: &Append<'_>) -> Handled {
         let before = self.following.matched;
-        let (mut index, mut term) = (append.prev, append.prev_term);
+        let mut news = News { first: LogIndex::ZERO, last: LogIndex::ZERO, begin: 0, end: 0, term: Term::ZERO };
+        let (mut index, mut term, mut end) = (append.prev, append.prev_term, 0);
         for record in Records::new(append.records) {
             let Ok(record) = record else {
                 count(&mut self.refusals.record);
                 break;
             };
             index = index.next();
+            let begin = end;
+            end += record.bytes.len();
             let previous = core::mem::replace(&mut term, Term(record.header.term));
             if index <= self.following.matched && !self.breaks(Rule::AlwaysTruncate) {
                 continue;
@@ -117,10 +141,12 @@ impl Raft<'_> {
                 count(&mut self.refusals.record);
                 break;
             }
-            match self.place(index, term, previous) {
+            match self.place(index, term, previous, &news) {
                 Place::Same => self.following.matched = index,
-                Place::Next | Place::Conflict => {
-                    if !self.accept(&record, index) {
+                Place::Next if news.is_empty() => news = News { first: index, last: index, begin, end, term },
+                Place::Next => (news.last, news.end, news.term) = (index, end, term),
+                Place::Conflict => {
+                    if !self.replace(&record, index) {
                         break;
                     }
                 }
@@ -131,6 +157,7 @@ impl Raft<'_> {
                 }
             }
         }
+        self.accept(append.records, &news);
         // Entries that brought nothing new: the answer to the first copy may be lost.
         self.following.respond |= self.following.matched == before && !append.records.is_empty();
         Handled::Done
@@ -143,13 +170,14 @@ impl Raft<'_> {
             && self.checksum.verify(record, (index.0 >> 32) as u32).is_ok()
     }
 
-    fn place(&self, index: LogIndex, term: Term, previous: Term) -> Place {
+    fn place(&self, index: LogIndex, term: Term, previous: Term, news: &News) -> Place {
         if term < previous || term > self.term {
             return Place::Impossible;
         }
         if index > self.last() {
             // Terms never fall along a log, whatever the sender says of the entry before.
-            return if term < self.runs.last_term() { Place::Impossible } else { Place::Next };
+            let falls = news.is_empty() && term < self.runs.last_term();
+            return if falls { Place::Impossible } else { Place::Next };
         }
         if self.breaks(Rule::AlwaysTruncate) && index > self.committed() {
             return Place::Conflict;
@@ -167,34 +195,58 @@ impl Raft<'_> {
         }
     }
 
-    /// Appends a record of the leader; whether there was room.
-    fn accept(&mut self, record: &Record<'_>, index: LogIndex) -> bool {
+    /// Replaces a conflicting tail by the leader's record; whether there was room.
+    fn replace(&mut self, record: &Record<'_>, index: LogIndex) -> bool {
+        // The term goes first.
         if self.recorded == Recorded::Pending {
-            // The term goes first.
-            self.following.respond = true;
-            return false;
+            return self.has_no_room(AppendError::Full);
         }
-        let truncates = index <= self.last();
         match self.ring.append_record(record, index.0) {
             Ok(_) => {
                 self.runs.append(index, Term(record.header.term));
                 self.durable = self.durable.min(index.previous());
                 self.following.matched = index;
-                if truncates {
-                    self.tell(Event::Truncates { from: index });
-                }
+                self.tell(Event::Truncates { from: index });
                 true
             }
-            Err(AppendError::Full) => {
-                count(&mut self.refusals.ring_full);
-                self.following.respond = true;
-                false
-            }
-            Err(_) => {
-                count(&mut self.refusals.record);
-                false
-            }
+            Err(error) => self.has_no_room(error),
         }
+    }
+
+    /// Appends the entries that follow on the last one, as far as there is room.
+    fn accept(&mut self, records: &[u8], news: &News) {
+        let (mut rest, mut index) = (records.get(news.begin..news.end).unwrap_or_default(), news.first);
+        while !rest.is_empty() {
+            let accepted = match self.recorded {
+                Recorded::Pending => Err(AppendError::Full),
+                _ => self.ring.append_span(rest, index.0, news.count_from(index)),
+            };
+            let span = match accepted {
+                Ok(span) => span,
+                Err(error) => {
+                    self.has_no_room(error);
+                    return;
+                }
+            };
+            let (taken, more) = rest.split_at_checked(span.bytes).unwrap_or((rest, &[]));
+            // Terms rise along the span: if the newest is not new, none is.
+            if news.term != self.runs.last_term() {
+                for (index, record) in (index.0..).zip(Records::new(taken).flatten()) {
+                    self.runs.append(LogIndex(index), Term(record.header.term));
+                }
+            }
+            index = LogIndex(index.0 + u64::from(span.count));
+            self.following.matched = index.previous();
+            rest = more;
+        }
+    }
+
+    /// Nothing more was taken: the leader is told how far it got. Always `false`.
+    fn has_no_room(&mut self, error: AppendError) -> bool {
+        let full = error == AppendError::Full;
+        count(if full { &mut self.refusals.ring_full } else { &mut self.refusals.record });
+        self.following.respond |= full;
+        false
     }
 
     /// L3 with the stronger bound: what is matched with this leader, of which `prev` and the entries just taken are a part.
