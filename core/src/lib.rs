@@ -18,6 +18,7 @@
 //! Every frame but those of a pre-vote leaves only when the record of the node's term and vote is durable, so a crash never takes back
 //! what another node has heard (E2, E3, L4).
 #![no_std]
+#![warn(missing_debug_implementations)]
 
 #[cfg(any(test, feature = "std"))]
 extern crate std;

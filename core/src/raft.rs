@@ -7,6 +7,8 @@ mod propose;
 mod timers;
 mod transmit;
 
+use core::fmt;
+
 use heapless::Deque;
 use quoring_ring::{Checksum, Position, Writer};
 
@@ -86,6 +88,7 @@ enum Recorded {
 
 /// What became of a frame.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[must_use]
 pub enum Handled {
     /// It was taken, or counted among the refusals.
@@ -446,6 +449,12 @@ enum Rule {
     SkipConsistencyCheck,
     AlwaysTruncate,
     NeverRetry,
+}
+
+impl fmt::Debug for Raft<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Raft").field(&self.status()).finish()
+    }
 }
 
 fn count(counter: &mut u32) {

@@ -10,6 +10,7 @@ use crate::types::{ClusterId, LogIndex, NodeId, Term};
 /// Gathers the durable state of a node from the records of its log, in the order they were written.
 ///
 /// A store calls [`record`](Self::record) for each record it finds and may use the answer to build its own index.
+#[derive(Debug)]
 pub struct Recovery {
     checksum: Checksum,
     state: Recovered,
@@ -30,6 +31,7 @@ pub struct Recovered {
 
 /// What a recovered record is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum RecoveredRecord {
     /// An entry with this index; it replaces that index and everything above.
     Entry(LogIndex),

@@ -163,6 +163,12 @@ impl<P: Platform> Entry<'_, '_, P> {
     }
 }
 
+impl<P: Platform> fmt::Debug for Committed<'_, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Committed").field("applied", &self.applier.applied()).field("lent", &self.lent).finish()
+    }
+}
+
 impl<P: Platform> fmt::Debug for Entry<'_, '_, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Entry").field("id", &self.entry).field("command", &self.command()).finish()

@@ -18,6 +18,7 @@
 //! | ticker | the next deadline | steps the core |
 //! | [`Committed`], the application's | min(`flushed`, `committed`) | lends entries, moves `applied` |
 #![no_std]
+#![warn(missing_debug_implementations)]
 
 #[cfg(any(test, feature = "std"))]
 extern crate std;

@@ -160,6 +160,12 @@ impl<P: Platform> Pending<'_, P> {
     }
 }
 
+impl<P: Platform> fmt::Debug for Pending<'_, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Pending").field(&self.entry).finish()
+    }
+}
+
 impl<P: Platform> Future for Pending<'_, P> {
     type Output = Result<Answer, Lost>;
 

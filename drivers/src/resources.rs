@@ -1,5 +1,7 @@
 //! All memory of a node, in one place that its user owns.
 
+use core::fmt;
+
 use quoring_core::Peer;
 use quoring_ring::Storage;
 
@@ -107,6 +109,20 @@ impl<
 {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+impl<
+    P: Platform,
+    const UNITS: usize,
+    const SLOTS: usize,
+    const PEERS: usize,
+    const FRAME: usize,
+    const PROPOSALS: usize,
+> fmt::Debug for Resources<'_, P, UNITS, SLOTS, PEERS, FRAME, PROPOSALS>
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Resources of {} bytes", size_of::<Self>())
     }
 }
 

@@ -1,5 +1,7 @@
 //! The tasks of a node, together or one by one.
 
+use core::fmt;
+
 use embassy_futures::select::{Either4, select_array, select4};
 use quoring_ring::Flusher;
 
@@ -56,5 +58,18 @@ impl<'a, P: Platform, const PEERS: usize> Runner<'a, P, PEERS> {
     /// The tasks one by one.
     pub fn split(self) -> Tasks<'a, P, PEERS> {
         self.tasks
+    }
+}
+
+impl<P: Platform, const PEERS: usize> fmt::Debug for Runner<'_, P, PEERS> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Runner").field(&self.tasks).finish()
+    }
+}
+
+impl<P: Platform, const PEERS: usize> fmt::Debug for Tasks<'_, P, PEERS> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let peers = self.replicators.iter().filter_map(Replicator::peer);
+        f.debug_struct("Tasks").field("peers", &peers.collect::<quoring_core::NodeSet>()).finish_non_exhaustive()
     }
 }

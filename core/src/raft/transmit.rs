@@ -10,6 +10,7 @@ use crate::wire::{APPEND_HEADER, Append, Message, VoteAnswer};
 
 /// What to send next to a peer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[must_use]
 pub enum Transmit {
     /// The first bytes of the buffer are a whole frame.
@@ -23,6 +24,7 @@ pub enum Transmit {
 
 /// Entries to copy from the ring.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct RingBatch {
     /// The term in which they may leave.
     pub term: Term,
@@ -40,6 +42,7 @@ pub struct RingBatch {
 
 /// Entries to read from the store.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct StoreBatch {
     /// The term in which they may leave.
     pub term: Term,

@@ -22,6 +22,7 @@ pub const HEADER: usize = 16;
 ///          '--------------- covered by the checksum -----------------' '- by their own -'
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Frame<'b> {
     /// Who sent it.
     pub from: NodeId,
@@ -34,7 +35,7 @@ pub struct Frame<'b> {
 }
 
 /// What a node puts on all its frames and asks of all it gets.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Envelope {
     /// The cluster.
     pub cluster: ClusterId,

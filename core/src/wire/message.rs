@@ -24,6 +24,7 @@ const APPEND_REFUSAL_SIZE: usize = HEADER + 32;
 
 /// One message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Message<'b> {
     /// "Would you vote for me?" Changes nothing at the voter (Raft thesis 9.6).
     PreVote(VoteRequest),
@@ -43,6 +44,7 @@ pub enum Message<'b> {
 
 /// A candidate's claim; the frame's term is the candidate's own.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct VoteRequest {
     /// The term the vote is asked for.
     pub term: Term,
@@ -54,6 +56,7 @@ pub struct VoteRequest {
 
 /// The voter's answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct VoteAnswer {
     /// The term the vote was asked for.
     pub term: Term,
@@ -63,6 +66,7 @@ pub struct VoteAnswer {
 
 /// The leader's entries from `prev + 1` on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Append<'b> {
     /// The entry before the first one sent.
     pub prev: LogIndex,
@@ -82,6 +86,7 @@ pub struct Append<'b> {
 
 /// A follower's progress.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct AppendAnswer {
     /// The pipeline it belongs to.
     pub session: u32,
@@ -95,6 +100,7 @@ pub struct AppendAnswer {
 
 /// A follower's refusal with a hint where the logs may meet (L7).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct AppendRefusal {
     /// The pipeline it belongs to.
     pub session: u32,

@@ -1,5 +1,7 @@
 //! Makes durable what is accepted: watches `accepted`, moves `flushed`.
 
+use core::fmt;
+
 use quoring_ring::Flusher;
 
 use crate::halt::Halt;
@@ -12,6 +14,12 @@ pub struct LogWriter<'a, P: Platform> {
     shared: &'a Shared<'a, P>,
     flusher: Flusher<'a>,
     buffer: &'a mut [u8],
+}
+
+impl<P: Platform> fmt::Debug for LogWriter<'_, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LogWriter")
+    }
 }
 
 impl<'a, P: Platform> LogWriter<'a, P> {

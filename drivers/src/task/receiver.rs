@@ -1,5 +1,7 @@
 //! Steps the core with each frame that comes in.
 
+use core::fmt;
+
 use embassy_futures::select::{Either, select};
 use quoring_core::{Handled, Instant, LogIndex};
 
@@ -14,6 +16,12 @@ use crate::transport::Transport;
 pub struct Receiver<'a, P: Platform> {
     shared: &'a Shared<'a, P>,
     buffer: &'a mut [u8],
+}
+
+impl<P: Platform> fmt::Debug for Receiver<'_, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Receiver")
+    }
 }
 
 impl<'a, P: Platform> Receiver<'a, P> {

@@ -1,5 +1,7 @@
 //! Sends a peer what it should be sent: watches what is due, copies entries out of the ring or the store.
 
+use core::fmt;
+
 use quoring_core::{LogIndex, NodeId, RingBatch, StoreBatch, Term, Transmit};
 use quoring_ring::{HEADER, Header};
 
@@ -16,6 +18,12 @@ pub struct Replicator<'a, P: Platform> {
     shared: &'a Shared<'a, P>,
     peer: Option<NodeId>,
     frame: &'a mut [u8],
+}
+
+impl<P: Platform> fmt::Debug for Replicator<'_, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Replicator").field(&self.peer).finish()
+    }
 }
 
 impl<'a, P: Platform> Replicator<'a, P> {

@@ -1,5 +1,7 @@
 //! Steps the core when its next deadline has come (F3).
 
+use core::fmt;
+
 use embassy_futures::select::select;
 
 use crate::clock::Clock;
@@ -10,6 +12,12 @@ use crate::shared::Shared;
 /// The ticker. Sleeps until the next deadline; a step that brings an earlier one wakes it.
 pub struct Ticker<'a, P: Platform> {
     shared: &'a Shared<'a, P>,
+}
+
+impl<P: Platform> fmt::Debug for Ticker<'_, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Ticker")
+    }
 }
 
 impl<'a, P: Platform> Ticker<'a, P> {
