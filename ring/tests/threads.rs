@@ -123,11 +123,15 @@ fn core(mut writer: Writer<'_>, cluster: &Cluster) -> BTreeMap<u64, u32> {
             let (&last, &before) = log.last_key_value().expect("entry 0");
             let mut payload = vec![term as u8; 4 + random.below(30) as usize];
             payload[..4].copy_from_slice(&before.to_le_bytes());
-            while let Err(error) = writer.append(Kind::Command, term, last + 1, &payload) {
-                assert_eq!(error, AppendError::Full);
+            loop {
+                // Looked at before the append: a flush right after its refusal is a move already.
+                let flushed = writer.flushed();
+                match writer.append(Kind::Command, term, last + 1, &payload) {
+                    Ok(_) => break,
+                    Err(error) => assert_eq!(error, AppendError::Full),
+                }
                 cluster.alive();
-                let (flushed, failed) = (writer.flushed(), &cluster.failed);
-                let moved = || (writer.flushed() != flushed || failed.load(Acquire)).then_some(());
+                let moved = || (writer.flushed() != flushed || cluster.failed.load(Acquire)).then_some(());
                 block_on(cluster.flushed.until(moved));
             }
             cluster.accepted.notify();
