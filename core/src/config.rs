@@ -20,7 +20,8 @@ pub struct Config {
     /// A follower that hears no leader for this long, and up to twice as long at random, asks for votes (E1). At least ten round trips
     /// plus the worst stall of the store.
     pub election_timeout: Duration,
-    /// A leader lets no peer wait longer than this for a sign of life. At most a third of the election timeout.
+    /// A leader looks this often whether a peer has had a sign of life since it last looked, so none waits longer than twice this. At most a
+    /// third of the election timeout.
     pub heartbeat_interval: Duration,
     /// How many appends with entries may be on their way to one peer, 1 to [`IN_FLIGHT`] (L1).
     pub max_in_flight: usize,

@@ -120,7 +120,7 @@ pub struct Refusals {
     pub stranger: u32,
     /// Messages of an earlier term.
     pub stale_term: u32,
-    /// Answers of an earlier pipeline (L8), or refusals of what has matched since (L7).
+    /// Answers and appends of an earlier pipeline (L8), or refusals of what has matched since (L7).
     pub stale_answer: u32,
     /// Answers that claim more than the leader's log has (R12), and other messages no correct node sends.
     pub impossible: u32,

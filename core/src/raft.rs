@@ -118,7 +118,8 @@ impl<'a> Raft<'a> {
         let peers = peers.get_mut(..others.len() as usize).ok_or(ConfigError::Peers)?;
         let mut places = [STRANGER; NodeId::COUNT];
         for (place, (node, peer)) in others.iter().zip(peers.iter_mut()).enumerate() {
-            peer.node = node;
+            // Nothing of an earlier life may leave in this one.
+            *peer = Peer { node, ..Peer::EMPTY };
             if let Some(entry) = places.get_mut(usize::from(node.get())) {
                 *entry = place as u8;
             }
@@ -139,7 +140,7 @@ impl<'a> Raft<'a> {
             votes: NodeSet::EMPTY,
             following: Following::default(),
             leading: Leading::default(),
-            timers: Timers::new(config.seed ^ (u64::from(config.id.get()) << 56)),
+            timers: Timers::new(config.seed, config.id),
             peers,
             places,
             ready: NodeSet::EMPTY,

@@ -84,7 +84,7 @@ impl<'a, P: Platform> Committed<'a, P> {
                 Ok(_) => None,
                 // Only what is durable leaves the ring (ring rule 3). A record larger than any frame cannot have come from one.
                 Err(CopyError::Gone) => Some(Found::Stored),
-                Err(_) => Some(Found::Halted(Halt::Corrupt(index))),
+                Err(_) => Some(Found::Halted(shared.halt(Halt::Corrupt(index)))),
             }
         });
         match found.await {

@@ -159,6 +159,7 @@ impl<'a, P: Platform> Shared<'a, P> {
 
     /// Writes to the store once nobody reads from it. The log writer goes first: all the others wait for what it makes durable.
     pub(crate) async fn write_store<R>(&self, work: impl AsyncFnOnce(&mut P::Store) -> R) -> R {
+        // Dropped after the lock is, also when this future is cancelled.
         let _released = Released(self);
         let mut store = self.wakes.log_writer.until(|| self.try_write()).await;
         self.write_waits.store(false, Ordering::Relaxed);
@@ -176,7 +177,6 @@ impl<'a, P: Platform> Shared<'a, P> {
         work: impl AsyncFnOnce(&mut P::Store) -> R,
     ) -> R {
         let result = {
-            // Dropped after the lock is, also when this future is cancelled.
             let _released = Released(self);
             let mut store = watcher.until(|| self.try_read()).await;
             work(&mut store).await

@@ -381,9 +381,10 @@ impl<'r> Writer<'r> {
 
     /// Makes the records that were stored behind the last one those of the indices from `first` on, as far as they are that.
     fn enter_span(&mut self, records: &[u8], first: u64, count: u32) -> Span {
+        let limit = self.record_limit();
         let mut span = Span { start: self.accepted, count: 0, bytes: 0 };
         for index in first..first + u64::from(count) {
-            let size = records.get(span.bytes..).and_then(|rest| entry_size(rest, index));
+            let size = records.get(span.bytes..).and_then(|rest| entry_size(rest, index, limit));
             let (Some(size), Some(slot)) = (size, self.ring.slot(index)) else { break };
             slot.store(span.start.advanced((span.bytes / UNIT) as u32).get(), release(Step::Enter));
             span.count += 1;
@@ -424,12 +425,12 @@ impl<'r> Writer<'r> {
     }
 }
 
-/// Bytes of the entry of `index` at the beginning of `bytes`, if the whole entry is there.
+/// Bytes of the entry of `index` at the beginning of `bytes`, if the whole entry is there and not above `limit`.
 #[inline]
-fn entry_size(bytes: &[u8], index: u64) -> Option<usize> {
+fn entry_size(bytes: &[u8], index: u64, limit: usize) -> Option<usize> {
     let header = Header::from_array(bytes.first_chunk()?)?;
     let size = header.size();
-    (header.is_entry_of(index) && size <= bytes.len()).then_some(size)
+    (header.is_entry_of(index) && size <= bytes.len().min(limit)).then_some(size)
 }
 
 #[cfg(all(test, not(loom)))]

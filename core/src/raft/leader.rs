@@ -137,6 +137,10 @@ impl Raft<'_> {
         }
         peer.probe(meet.max(peer.matched).next(), now);
         peer.credit = refusal.room;
+        if refusal.room == 0 {
+            // The peer's room comes back with an answer of this pipeline, so it must hear of it.
+            peer.due.set(Due::HEARTBEAT);
+        }
         self.ready.insert(from);
     }
 

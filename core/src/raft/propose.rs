@@ -37,10 +37,11 @@ pub enum ProposeError {
 /// The largest command for a ring of `capacity` bytes and frames of `frame` bytes, so that every entry fits both (L10).
 pub const fn command_limit(capacity: usize, frame: usize) -> Option<usize> {
     let Some(in_frame) = frame.checked_sub(APPEND_HEADER) else { return None };
+    // The length of a frame's records has 16 bits.
+    let in_frame = if in_frame > u16::MAX as usize { u16::MAX as usize } else { in_frame };
     let record = if capacity / 2 < in_frame { capacity / 2 } else { in_frame };
     // Records are padded to whole headers.
-    let Some(payload) = (record / HEADER * HEADER).checked_sub(HEADER) else { return None };
-    Some(if payload > u16::MAX as usize / HEADER * HEADER { u16::MAX as usize / HEADER * HEADER } else { payload })
+    (record / HEADER * HEADER).checked_sub(HEADER)
 }
 
 impl Raft<'_> {

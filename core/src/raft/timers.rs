@@ -2,7 +2,7 @@
 
 use super::{Raft, Recorded, count};
 use crate::event::Role;
-use crate::types::{Duration, Instant};
+use crate::types::{Duration, Instant, NodeId};
 
 /// The deadlines of a node, and the chance in them.
 #[derive(Debug)]
@@ -19,14 +19,18 @@ pub(super) struct Timers {
 }
 
 impl Timers {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(super) fn new(seed: u64, node: NodeId) -> Self {
+        // Every bit of the number depends on the node, so that equal seeds do not give equal timeouts (the finalizer of splitmix64).
+        let mixed = seed.wrapping_add((u64::from(node.get()) + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        let mixed = (mixed ^ mixed >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
         Self {
             heard_at: Instant(0),
             patience: Duration::ZERO,
             rounds: 0,
             tick_at: Instant(0),
-            // Spread the seed; xorshift must not start at zero.
-            random: seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1,
+            // Xorshift must not start at zero.
+            random: (mixed ^ mixed >> 31) | 1,
         }
     }
 

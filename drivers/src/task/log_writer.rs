@@ -2,6 +2,7 @@
 
 use core::fmt;
 
+use embassy_futures::yield_now;
 use quoring_ring::Flusher;
 
 use crate::halt::Halt;
@@ -50,6 +51,8 @@ impl<'a, P: Platform> LogWriter<'a, P> {
             }
             self.flusher.publish(batch.end);
             shared.flushed();
+            // Who waited for the store while this task had it comes in before the next write.
+            yield_now().await;
         }
     }
 }

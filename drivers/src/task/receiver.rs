@@ -3,6 +3,7 @@
 use core::fmt;
 
 use embassy_futures::select::{Either, select};
+use embassy_futures::yield_now;
 use quoring_core::{Handled, Instant, LogIndex};
 
 use super::replicator::read_term;
@@ -44,6 +45,8 @@ impl<'a, P: Platform> Receiver<'a, P> {
                     if let Err(halt) = handle(shared, self.buffer.get(..len).unwrap_or_default()).await {
                         return halt;
                     }
+                    // A link that always has another frame must not keep the others from running either.
+                    yield_now().await;
                 }
                 // A link that fails at once, again and again, must not keep the others from running.
                 Err(_) => {
