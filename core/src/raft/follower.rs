@@ -29,7 +29,7 @@ struct Refused {
 }
 
 /// Entries of a frame that follow on the last one of the log: where they are among its records.
-struct News {
+struct Fresh {
     first: LogIndex,
     last: LogIndex,
     begin: usize,
@@ -38,7 +38,7 @@ struct News {
     term: Term,
 }
 
-impl News {
+impl Fresh {
     /// How many there are from `index` on.
     const fn count_from(&self, index: LogIndex) -> u32 {
         (self.last.since(index) + 1) as u32
@@ -123,7 +123,7 @@ impl Raft<'_> {
     /// the first one stopped. Those behind the last entry are gathered, and go into the ring in one piece.
     fn take_entries(&mut self, append: &Append<'_>) -> Handled {
         let before = self.following.matched;
-        let mut news = News { first: LogIndex::ZERO, last: LogIndex::ZERO, begin: 0, end: 0, term: Term::ZERO };
+        let mut fresh = Fresh { first: LogIndex::ZERO, last: LogIndex::ZERO, begin: 0, end: 0, term: Term::ZERO };
         let (mut index, mut term, mut end) = (append.prev, append.prev_term, 0);
         for record in Records::new(append.records) {
             let Ok(record) = record else {
@@ -141,10 +141,10 @@ impl Raft<'_> {
                 count(&mut self.refusals.record);
                 break;
             }
-            match self.place(index, term, previous, &news) {
+            match self.place(index, term, previous, &fresh) {
                 Place::Same => self.following.matched = index,
-                Place::Next if news.is_empty() => news = News { first: index, last: index, begin, end, term },
-                Place::Next => (news.last, news.end, news.term) = (index, end, term),
+                Place::Next if fresh.is_empty() => fresh = Fresh { first: index, last: index, begin, end, term },
+                Place::Next => (fresh.last, fresh.end, fresh.term) = (index, end, term),
                 Place::Conflict => {
                     if !self.replace(&record, index) {
                         break;
@@ -157,7 +157,7 @@ impl Raft<'_> {
                 }
             }
         }
-        self.accept(append.records, &news);
+        self.accept(append.records, &fresh);
         // Entries that brought nothing new: the answer to the first copy may be lost.
         self.following.respond |= self.following.matched == before && !append.records.is_empty();
         Handled::Done
@@ -170,13 +170,13 @@ impl Raft<'_> {
             && self.checksum.verify(record, (index.0 >> 32) as u32).is_ok()
     }
 
-    fn place(&self, index: LogIndex, term: Term, previous: Term, news: &News) -> Place {
+    fn place(&self, index: LogIndex, term: Term, previous: Term, fresh: &Fresh) -> Place {
         if term < previous || term > self.term {
             return Place::Impossible;
         }
         if index > self.last() {
             // Terms never fall along a log, whatever the sender says of the entry before.
-            let falls = news.is_empty() && term < self.runs.last_term();
+            let falls = fresh.is_empty() && term < self.runs.last_term();
             return if falls { Place::Impossible } else { Place::Next };
         }
         if self.breaks(Rule::AlwaysTruncate) && index > self.committed() {
@@ -214,12 +214,12 @@ impl Raft<'_> {
     }
 
     /// Appends the entries that follow on the last one, as far as there is room.
-    fn accept(&mut self, records: &[u8], news: &News) {
-        let (mut rest, mut index) = (records.get(news.begin..news.end).unwrap_or_default(), news.first);
+    fn accept(&mut self, records: &[u8], fresh: &Fresh) {
+        let (mut rest, mut index) = (records.get(fresh.begin..fresh.end).unwrap_or_default(), fresh.first);
         while !rest.is_empty() {
             let accepted = match self.recorded {
                 Recorded::Pending => Err(AppendError::Full),
-                _ => self.ring.append_span(rest, index.0, news.count_from(index)),
+                _ => self.ring.append_span(rest, index.0, fresh.count_from(index)),
             };
             let span = match accepted {
                 Ok(span) => span,
@@ -230,7 +230,7 @@ impl Raft<'_> {
             };
             let (taken, more) = rest.split_at_checked(span.bytes).unwrap_or((rest, &[]));
             // Terms rise along the span: if the newest is not new, none is.
-            if news.term != self.runs.last_term() {
+            if fresh.term != self.runs.last_term() {
                 for (index, record) in (index.0..).zip(Records::new(taken).flatten()) {
                     self.runs.append(LogIndex(index), Term(record.header.term));
                 }

@@ -118,18 +118,15 @@ impl Raft<'_> {
 
     /// The entries of a [`RingBatch`] left the ring before they could be copied: they will be read from the store.
     pub fn unsent(&mut self, now: Instant, batch: &RingBatch) {
-        let leads = self.role == Role::Leader && self.term == batch.term;
-        if let Some(peer) = self.peer(batch.peer).filter(|peer| leads && peer.session == batch.session) {
-            let next = batch.first.max(peer.matched.next());
-            peer.probe(next, now);
+        if let Some(peer) = self.of_pipeline(batch.peer, batch.term, batch.session) {
+            peer.probe(batch.first.max(peer.matched.next()), now);
             peer.credit = peer.credit.saturating_add((batch.len - batch.offset) as u32);
         }
     }
 
     /// Not even the first entry of a [`StoreBatch`] fits what the peer can take: try again later.
     pub fn postpone(&mut self, now: Instant, batch: &StoreBatch) {
-        let leads = self.role == Role::Leader && self.term == batch.term;
-        if let Some(peer) = self.peer(batch.peer).filter(|peer| leads && peer.session == batch.session) {
+        if let Some(peer) = self.of_pipeline(batch.peer, batch.term, batch.session) {
             peer.probe(batch.first.max(peer.matched.next()), now);
             peer.probed = true;
             peer.retry_at = now + peer.backoff;
@@ -162,6 +159,12 @@ impl Raft<'_> {
         }
         let append = news.append(batch.first.previous(), prev_term, u16::try_from(bytes).ok()?);
         self.send_append(now, batch.peer, last, bytes, &append, frame).map(|header| header + bytes)
+    }
+
+    /// The peer, if this node still leads in that term and the peer's pipeline is still that one.
+    fn of_pipeline(&mut self, peer: NodeId, term: Term, session: u32) -> Option<&mut Peer> {
+        let leads = self.leads() == Some(term);
+        self.peer(peer).filter(|peer| leads && peer.session == session)
     }
 
     /// Requests for votes and answers to them. A grant of an earlier term is not due any more (E2).
