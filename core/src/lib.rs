@@ -31,6 +31,7 @@ mod planted;
 mod progress;
 mod raft;
 mod recovery;
+mod snapshot;
 mod term_runs;
 mod types;
 mod vote;
@@ -42,7 +43,8 @@ pub use members::NodeSet;
 #[cfg(feature = "planted-faults")]
 pub use planted::Planted;
 pub use progress::{IN_FLIGHT, Peer};
-pub use raft::{EntryId, Handled, ProposeError, Raft, RingBatch, StoreBatch, Transmit, command_limit};
+pub use raft::{Handled, ProposeError, Raft, RingBatch, StoreBatch, Transmit, command_limit};
 pub use recovery::{Recovered, RecoveredRecord, Recovery, RecoveryError};
+pub use snapshot::Snapshot;
 pub use term_runs::{RUNS, TermRuns};
-pub use types::{ClusterId, Duration, Instant, LogIndex, NodeId, Term};
+pub use types::{ClusterId, Duration, EntryId, Instant, LogIndex, NodeId, Term};

@@ -12,7 +12,7 @@ use core::fmt;
 use heapless::Deque;
 use quoring_ring::{Checksum, Position, Writer};
 
-pub use self::propose::{EntryId, ProposeError, command_limit};
+pub use self::propose::{ProposeError, command_limit};
 pub use self::transmit::{RingBatch, StoreBatch, Transmit};
 
 use self::follower::Following;

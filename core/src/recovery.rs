@@ -1,19 +1,23 @@
-//! What a log store tells the core after a restart: the records it holds, oldest first.
+//! What a log store tells the core after a restart: its snapshot, where its log begins, and the records it holds, oldest first.
 
 use core::fmt;
 
 use quoring_ring::{Checksum, Crc32c, Kind, Record, RecordError, extend};
 
+use crate::snapshot::Snapshot;
 use crate::term_runs::TermRuns;
-use crate::types::{ClusterId, LogIndex, NodeId, Term};
+use crate::types::{ClusterId, EntryId, LogIndex, NodeId, Term};
 
 /// Gathers the durable state of a node from the records of its log, in the order they were written.
 ///
-/// A store calls [`record`](Self::record) for each record it finds and may use the answer to build its own index.
+/// A store calls [`snapshot`](Self::snapshot) first if it holds one, then [`start`](Self::start) if the beginning of its log has been purged, then
+/// [`record`](Self::record) for each record it finds; it may use the answers to build its own index.
 #[derive(Debug)]
 pub struct Recovery {
     checksum: Checksum,
     state: Recovered,
+    /// The term that the log has at the snapshot's last entry, once that has been passed.
+    meets: Option<Term>,
 }
 
 /// What was durable when the node stopped.
@@ -23,10 +27,16 @@ pub struct Recovered {
     pub term: Term,
     /// Whom the node voted for in that term.
     pub vote: Option<NodeId>,
+    /// The newest snapshot.
+    pub snapshot: Option<Snapshot>,
+    /// The log begins behind this entry. Its term may be 0 for "not known".
+    pub start: EntryId,
     /// The last entry.
     pub last: LogIndex,
     /// The newest runs of equal terms.
     pub runs: TermRuns,
+    /// The log ends before the snapshot, or contradicts it: it must be started anew behind it.
+    pub restart: bool,
 }
 
 /// What a recovered record is.
@@ -37,6 +47,8 @@ pub enum RecoveredRecord {
     Entry(LogIndex),
     /// A vote or a new term; it has no index.
     Vote,
+    /// The log starts anew behind this entry; everything before counts no more.
+    Start(EntryId),
 }
 
 /// Why a record does not continue the log: the log is not valid from here on.
@@ -50,23 +62,31 @@ pub enum RecoveryError {
     Gap,
     /// Pads lie in rings, not in logs.
     NotOfALog,
+    /// The log begins behind this entry, and no snapshot covers what is missing: entries are lost (S5).
+    Hole(LogIndex),
 }
 
 impl Recovery {
     /// Nothing recovered yet.
     pub fn new(cluster: ClusterId, crc: Crc32c) -> Self {
-        Self { checksum: Checksum::new(cluster.0, crc), state: Recovered::default() }
+        Self { checksum: Checksum::new(cluster.0, crc), state: Recovered::default(), meets: None }
     }
 
-    /// A log whose first entry follows `index`, which was committed in `term`; what lies below is gone.
-    pub fn starting_at(cluster: ClusterId, crc: Crc32c, index: LogIndex, term: Term) -> Self {
-        let mut recovery = Self::new(cluster, crc);
-        recovery.state.last = index;
-        recovery.state.term = term;
-        if index > LogIndex::ZERO {
-            recovery.state.runs.append(index, term);
+    /// The newest durable snapshot.
+    pub fn snapshot(&mut self, snapshot: &Snapshot) {
+        self.state.snapshot = Some(*snapshot);
+        self.state.term = self.state.term.max(snapshot.last.term);
+    }
+
+    /// The log begins behind entry `before`; what was below is gone. When that was so, the newest vote record had this term and these flags.
+    pub fn start(&mut self, before: EntryId, term: Term, flags: u8) {
+        if term > self.state.term {
+            self.state.term = term;
         }
-        recovery
+        if term == self.state.term {
+            self.state.vote = crate::vote::from_flags(flags);
+        }
+        self.start_behind(before);
     }
 
     /// The next record of the log.
@@ -76,6 +96,7 @@ impl Recovery {
     pub fn record(&mut self, record: &Record<'_>) -> Result<RecoveredRecord, RecoveryError> {
         match record.header.kind {
             Kind::Vote => self.vote(record),
+            Kind::Start => self.restart(record),
             kind if kind.is_entry() => self.entry(record),
             _ => Err(RecoveryError::NotOfALog),
         }
@@ -87,8 +108,52 @@ impl Recovery {
     }
 
     /// The durable state, to start the core with.
-    pub fn finish(self) -> Recovered {
-        self.state
+    ///
+    /// Snapshot and log are written one after the other, and power may go in between. So the snapshot may be *newer* than the log, or contradict a tail
+    /// that was never committed: then the log starts anew behind it. It may *overlap* the log, which then goes on. Or the log was purged *past* the
+    /// snapshot: then entries are lost, and the node must not start (S5).
+    ///
+    /// # Errors
+    /// [`RecoveryError::Hole`].
+    pub fn finish(self) -> Result<Recovered, RecoveryError> {
+        let mut state = self.state;
+        let covered = state.snapshot.map_or(EntryId::ZERO, |snapshot| snapshot.last);
+        if state.start.index > covered.index {
+            return Err(RecoveryError::Hole(state.start.index));
+        }
+        // What is purged was covered: a log that begins right behind the snapshot goes on from it, even if it does not know the term there.
+        let follows = state.start.index == covered.index || self.meets == Some(covered.term);
+        state.restart = !follows;
+        if state.restart {
+            (state.start, state.last, state.runs) = (covered, covered.index, TermRuns::behind(covered));
+        }
+        Ok(state)
+    }
+
+    fn start_behind(&mut self, before: EntryId) {
+        self.state.start = before;
+        self.state.last = before.index;
+        self.state.runs = TermRuns::behind(before);
+        self.state.term = self.state.term.max(before.term);
+        self.meets = None;
+        self.meet(before);
+    }
+
+    /// Notes the log's term at the snapshot's last entry, which a later record may replace.
+    fn meet(&mut self, entry: EntryId) {
+        match self.state.snapshot {
+            Some(snapshot) if snapshot.last.index == entry.index => self.meets = Some(entry.term),
+            Some(snapshot) if snapshot.last.index > entry.index => self.meets = None,
+            _ => {}
+        }
+    }
+
+    fn restart(&mut self, record: &Record<'_>) -> Result<RecoveredRecord, RecoveryError> {
+        self.checksum.verify(record, 0).map_err(RecoveryError::Record)?;
+        let index = record.start().ok_or(RecoveryError::NotOfALog)?;
+        let before = EntryId { term: Term(record.header.term), index: LogIndex(index) };
+        self.start_behind(before);
+        Ok(RecoveredRecord::Start(before))
     }
 
     fn vote(&mut self, record: &Record<'_>) -> Result<RecoveredRecord, RecoveryError> {
@@ -115,6 +180,11 @@ impl Recovery {
         }
         state.runs.append(index, term);
         state.last = index;
+        // A log of which nothing is left below may begin with a replaced entry.
+        if index <= state.start.index {
+            state.start = EntryId { term: Term::ZERO, index: index.previous() };
+        }
+        self.meet(EntryId { term, index });
         Ok(RecoveredRecord::Entry(index))
     }
 }
@@ -125,6 +195,9 @@ impl fmt::Display for RecoveryError {
             Self::Record(error) => error.fmt(f),
             Self::Gap => f.write_str("the entry before this one is missing"),
             Self::NotOfALog => f.write_str("a record that belongs in no log"),
+            Self::Hole(index) => {
+                write!(f, "the log begins behind entry {index}, and no snapshot covers what is missing")
+            }
         }
     }
 }

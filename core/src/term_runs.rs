@@ -2,7 +2,7 @@
 
 use heapless::Vec;
 
-use crate::types::{LogIndex, Term};
+use crate::types::{EntryId, LogIndex, Term};
 
 /// How many runs are kept. An older term is looked up in the ring or in the log store.
 pub const RUNS: usize = 16;
@@ -25,6 +25,15 @@ struct Run {
 }
 
 impl TermRuns {
+    /// The runs of a log that begins behind `before`; if the term of that is 0, it is not known.
+    pub(crate) fn behind(before: EntryId) -> Self {
+        let mut runs = Self::default();
+        if before.term > Term::ZERO {
+            runs.append(before.index, before.term);
+        }
+        runs
+    }
+
     /// The entry `index` of `term` was appended; all entries from `index` on are replaced by it.
     pub(crate) fn append(&mut self, index: LogIndex, term: Term) {
         while self.runs.last().is_some_and(|run| run.first >= index) {

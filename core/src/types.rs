@@ -94,6 +94,21 @@ impl fmt::Display for LogIndex {
     }
 }
 
+/// Which entry: no two entries of a cluster have the same term and index (Raft figure 3, log matching).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct EntryId {
+    /// The term of the leader that appended it.
+    pub term: Term,
+    /// Its place in the log.
+    pub index: LogIndex,
+}
+
+impl EntryId {
+    /// Before the first entry.
+    pub const ZERO: Self = Self { term: Term::ZERO, index: LogIndex::ZERO };
+}
+
 /// A moment of the node's own monotonic clock, in microseconds from any origin (F3).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]

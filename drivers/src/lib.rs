@@ -48,7 +48,7 @@ pub use platform::Platform;
 pub use resources::Resources;
 pub use runner::{Runner, Tasks};
 pub use start::{StartError, new};
-pub use store::{LogStore, ReadError};
+pub use store::{LogStore, ReadError, SnapshotError, Space};
 pub use task::{LogWriter, Receiver, Replicator, Ticker};
 pub use transport::Transport;
 
@@ -56,5 +56,5 @@ pub use transport::Transport;
 pub use quoring_core::Planted;
 pub use quoring_core::{
     ClusterId, Config, ConfigError, Duration, EntryId, Event, Instant, LogIndex, NodeId, NodeSet, RecoveredRecord,
-    Recovery, RecoveryError, Refusals, Role, Status, StepDown, Term,
+    Recovery, RecoveryError, Refusals, Role, Snapshot, Status, StepDown, Term,
 };

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use quoring_core::{Config, ConfigError, Raft, Recovery};
+use quoring_core::{Config, ConfigError, Raft, Recovery, RecoveryError};
 use quoring_ring::{Checksum, Origin};
 
 use crate::clock::Clock;
@@ -23,6 +23,8 @@ pub enum StartError<E> {
     Config(ConfigError),
     /// The store could not recover its log.
     Store(E),
+    /// What the store holds is no state a node can have been in.
+    Recovery(RecoveryError),
 }
 
 /// Recovers the log and makes a node of it. Nothing happens until its [`Runner`] runs.
@@ -49,7 +51,7 @@ where
 {
     let mut recovery = Recovery::new(config.cluster, config.crc);
     store.recover(&mut recovery).await.map_err(StartError::Store)?;
-    let recovered = recovery.finish();
+    let recovered = recovery.finish().map_err(StartError::Recovery)?;
 
     let Resources { storage, peers, buffers, proposals, wakes, shared } = resources;
     let origin = Origin { position: config.origin, last: recovered.last.0, ..Origin::default() };
@@ -80,6 +82,7 @@ impl<E: fmt::Display> fmt::Display for StartError<E> {
         match self {
             Self::Config(error) => write!(f, "configuration: {error}"),
             Self::Store(error) => write!(f, "store: {error}"),
+            Self::Recovery(error) => write!(f, "recovery: {error}"),
         }
     }
 }

@@ -27,6 +27,9 @@ pub enum Kind {
     Vote = 4,
     /// An entry with a command that belongs to a client session.
     Session = 5,
+    /// The log starts anew, behind a snapshot: nothing before this record counts any more, and the next entry follows the one that its term
+    /// and payload name. No entry itself: it has a place in the order of writes, but no index.
+    Start = 6,
     /// Fills the end of the arena. Never leaves the ring.
     Pad = 0xF,
 }
@@ -47,6 +50,7 @@ impl Kind {
             3 => Self::Configuration,
             4 => Self::Vote,
             5 => Self::Session,
+            6 => Self::Start,
             0xF => Self::Pad,
             _ => return None,
         })
@@ -167,6 +171,13 @@ impl<'b> Record<'b> {
             return Err(RecordError::NonZeroPadding);
         }
         Ok(Self { header, payload, bytes })
+    }
+
+    /// The index of the entry that a [`Kind::Start`] names: the log goes on behind it.
+    #[must_use]
+    pub fn start(&self) -> Option<u64> {
+        let payload = <[u8; 8]>::try_from(self.payload).ok()?;
+        (self.header.kind == Kind::Start).then_some(u64::from_le_bytes(payload))
     }
 }
 

@@ -145,6 +145,39 @@ impl<'r> Writer<'r> {
         Ok(start)
     }
 
+    /// Starts the log anew behind entry `index` of `term`, which a durable snapshot covers: all entries leave the ring, and the next one has the index
+    /// after it. A record says so to the store, in its place in the order of writes.
+    ///
+    /// What is below is committed. `committed` moves last, so a reader that sees it finds no entry from before.
+    ///
+    /// Returns where the record begins.
+    ///
+    /// # Errors
+    /// [`AppendError::Full`], or [`AppendError::Committed`] if more than `index` is committed.
+    pub fn append_start(&mut self, term: u32, index: u64) -> Result<Position, AppendError> {
+        if index < self.committed {
+            return Err(AppendError::Committed);
+        }
+        let payload = index.to_le_bytes();
+        let len = payload.len() as u16;
+        let mut header = Header { checksum: 0, term, index_low: index as u32, len, kind: Kind::Start, flags: 0 };
+        let start = self.claim(header.size())?;
+        header.checksum = self.checksum.of(&header, 0, &payload);
+        self.ring.arena.store(start, &header, &payload);
+        self.ring.slots.iter().for_each(|slot| slot.store(EMPTY, Relaxed));
+        self.last = index;
+        self.ring.marks.core.last.store(index as u32, Release);
+        self.committed = index;
+        self.ring.marks.core.committed.store(index as u32, release(Step::Commit));
+        self.accept(start, header.size());
+        Ok(start)
+    }
+
+    /// The application has jumped to `index`, maybe further than low halves of indices can tell (L15).
+    pub fn restored(&mut self, index: u64) {
+        self.applied = self.applied.max(index);
+    }
+
     /// Moves `committed` up to `index`: forward only, at most to `last`.
     pub fn commit(&mut self, index: u64) {
         self.applied = self.applied();

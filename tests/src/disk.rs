@@ -148,7 +148,7 @@ impl Disk {
             recovery.record(&Record::parse(bytes).expect("whole records")).expect("records in order");
         }
         assert!(!Records::new(&std::mem::take(&mut self.torn)).any(|record| record.is_ok()), "a torn record is none");
-        recovery.finish()
+        recovery.finish().expect("nothing was purged")
     }
 
     /// The newest record of an entry.

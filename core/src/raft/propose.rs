@@ -6,18 +6,8 @@ use quoring_ring::{AppendError, HEADER, Kind, UNIT, record_size};
 
 use super::{Raft, count};
 use crate::event::Role;
-use crate::types::{LogIndex, NodeId, Term};
+use crate::types::{EntryId, NodeId};
 use crate::wire::APPEND_HEADER;
-
-/// Which entry: no two entries of a cluster have the same term and index (Raft figure 3, log matching).
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct EntryId {
-    /// The term of the leader that appended it.
-    pub term: Term,
-    /// Its place in the log.
-    pub index: LogIndex,
-}
 
 /// Why a command was not taken. Nothing of it was stored.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

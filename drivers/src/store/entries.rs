@@ -45,6 +45,10 @@ impl<'b> Entries<'b> {
     fn number(&mut self, record: &Record<'b>) -> Result<Option<LogIndex>, RecoveryError> {
         match record.header.kind {
             Kind::Vote => Ok(None),
+            Kind::Start => {
+                self.last = LogIndex(record.start().ok_or(RecoveryError::NotOfALog)?);
+                Ok(None)
+            }
             kind if kind.is_entry() => {
                 let index = LogIndex(extend(self.last.0, record.header.index_low));
                 if index == LogIndex::ZERO || index > self.last.next() {

@@ -237,7 +237,7 @@ mod tests {
         assert_eq!(kinds[1], RecoveredRecord::Entry(LogIndex(1)));
         let mut recovered = recovery();
         block_on(log.recover(&mut recovered)).unwrap();
-        let (left, right) = (recovered.finish(), direct.finish());
+        let (left, right) = (recovered.finish().unwrap(), direct.finish().unwrap());
         assert_eq!((left.last, left.term, left.vote), (right.last, right.term, right.vote));
     }
 }

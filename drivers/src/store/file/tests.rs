@@ -47,6 +47,7 @@ impl Scratch {
         let mut found = recovery();
         block_on(log.recover(&mut found))?;
         let found = found.finish();
+        let found = found.unwrap();
         Ok((log, found.last.0, found.term))
     }
 }
