@@ -46,8 +46,7 @@ impl Scratch {
         let mut log = FileLog::open(&self.0, CLUSTER, node(1))?;
         let mut found = recovery();
         block_on(log.recover(&mut found))?;
-        let found = found.finish();
-        let found = found.unwrap();
+        let found = found.finish().unwrap();
         Ok((log, found.last.0, found.term))
     }
 }
