@@ -1,28 +1,49 @@
 //! A log in RAM, for tests and demonstrations.
 
+mod snapshots;
+#[cfg(test)]
+mod tests;
+
 use core::fmt;
 
-use quoring_core::{LogIndex, Recovery, RecoveryError};
-use quoring_ring::Records;
+use quoring_core::{EntryId, LogIndex, Recovery, RecoveryError, Snapshot, Term};
+use quoring_ring::{Header, Kind, Record, Records};
 
+use self::snapshots::Snapshots;
 use super::entries::{Entries, Entry};
-use super::{LogStore, ReadError};
+use super::{LogStore, ReadError, SnapshotError, Space};
 
-/// A log in `BYTES` bytes of RAM: it keeps every rule of [`LogStore`] but the first, and **forgets everything at loss of power**.
+/// A log in `BYTES` bytes of RAM and two snapshots of up to `SNAPSHOT` bytes: it keeps every rule of [`LogStore`] but the first, and
+/// **forgets everything at loss of power**.
 ///
-/// A node that restarts with the same `MemoryLog` finds what it wrote; one that restarts with a new one must not vote again.
-/// Nothing is compacted: when `BYTES` are used, appends are refused. The initial image is all zero.
+/// A node that restarts with the same `MemoryLog` finds what it wrote; one that restarts with a new one must not vote again. The initial image
+/// is all zero.
 ///
-/// A read is a scan of record headers. It starts at the record read before, unless the entry lies before the newest truncation.
+/// ```text
+///         start                  allowed      cursor               last      used           BYTES
+///  gone ..... | entry | entry | entry | entry | entry | entry | entry | ..... free ..... |
+///             '-- may go when needed -'
+/// ```
+///
+/// RAM can be written in place, so only what counts is kept: a replaced entry makes room for its successor, and the newest vote stands beside the
+/// log. Entries that may go are moved over when the room is needed, at least a quarter of the log at a time.
+///
+/// A read is a scan of record headers from the entry read before, or from the beginning if it lies before that one.
 #[derive(Debug)]
-pub struct MemoryLog<const BYTES: usize> {
+pub struct MemoryLog<const BYTES: usize, const SNAPSHOT: usize = 0> {
+    /// The entries behind `start` up to `last`, each once.
     bytes: [u8; BYTES],
     used: usize,
+    start: EntryId,
     last: LogIndex,
-    /// Where the newest truncation took place. From here on entries follow one another, so the first of an index is its newest.
-    straight: Place,
-    /// The entry read last; at or after `straight`.
+    /// Behind the last entry that may go.
+    allowed: Place,
+    /// Where the last search ended.
     cursor: Place,
+    term: Term,
+    /// Those of the newest vote record, if it was of this term.
+    vote: u8,
+    snapshots: Snapshots<SNAPSHOT>,
 }
 
 /// Why a [`MemoryLog`] refused.
@@ -30,7 +51,7 @@ pub struct MemoryLog<const BYTES: usize> {
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Error {
-    /// The batch does not fit any more; nothing of it was taken. Make the log larger.
+    /// An entry does not fit any more; those before it in the batch were taken. Make the log larger, or allow entries to go.
     Full,
     /// The batch is not a sequence of whole records that continues the log; nothing of it was taken. A fault of the caller.
     Record(RecoveryError),
@@ -43,56 +64,125 @@ struct Place {
     before: LogIndex,
 }
 
-const START: Place = Place { at: 0, before: LogIndex::ZERO };
+const FIRST: Place = Place { at: 0, before: LogIndex::ZERO };
 
-impl<const BYTES: usize> MemoryLog<BYTES> {
+impl<const BYTES: usize, const SNAPSHOT: usize> MemoryLog<BYTES, SNAPSHOT> {
     /// An empty log.
     #[must_use]
     pub const fn new() -> Self {
-        Self { bytes: [0; BYTES], used: 0, last: LogIndex::ZERO, straight: START, cursor: START }
+        Self {
+            bytes: [0; BYTES],
+            used: 0,
+            start: EntryId::ZERO,
+            last: LogIndex::ZERO,
+            allowed: FIRST,
+            cursor: FIRST,
+            term: Term::ZERO,
+            vote: 0,
+            snapshots: Snapshots::new(),
+        }
     }
 
-    /// Bytes in use.
+    /// Bytes of the entries it holds.
     #[must_use]
     pub const fn used(&self) -> usize {
         self.used
     }
 
     fn store(&mut self, batch: &[u8]) -> Result<(), Error> {
-        let last = Entries::new(batch, self.last).finish().map_err(Error::Record)?;
-        let free = self.bytes.get_mut(self.used..).unwrap_or_default();
-        free.get_mut(..batch.len()).ok_or(Error::Full)?.copy_from_slice(batch);
-        self.straighten(batch);
-        self.used += batch.len();
-        self.last = last;
+        Entries::new(batch, self.last).finish().map_err(Error::Record)?;
+        for record in Records::new(batch).flatten() {
+            match record.header.kind {
+                Kind::Vote => self.note_vote(&record.header),
+                Kind::Start => self.begin_behind(&record),
+                _ => self.put(&record)?,
+            }
+        }
         Ok(())
     }
 
-    /// Notes the newest truncation in `batch`, which lies at the end of the log.
-    fn straighten(&mut self, batch: &[u8]) {
-        let mut last = self.last;
-        for Entry { index, at, .. } in Entries::new(batch, last).flatten() {
-            if index <= last {
-                self.straight = Place { at: self.used + at, before: index.previous() };
-                self.cursor = self.straight;
-            }
-            last = index;
+    /// A vote counts from its term on; none takes another one of the same term back.
+    fn note_vote(&mut self, header: &Header) {
+        let term = Term(header.term);
+        if term > self.term || term == self.term && header.flags != 0 {
+            (self.term, self.vote) = (term, header.flags);
         }
     }
 
-    /// The newest record of `index`, and where it lies.
+    fn note_term(&mut self, term: Term) {
+        if term > self.term {
+            (self.term, self.vote) = (term, 0);
+        }
+    }
+
+    /// Forgets all entries.
+    fn begin_behind(&mut self, record: &Record<'_>) {
+        let Some(index) = record.start() else { return };
+        self.note_term(Term(record.header.term));
+        self.begin(EntryId { term: Term(record.header.term), index: LogIndex(index) });
+    }
+
+    fn begin(&mut self, start: EntryId) {
+        (self.start, self.last, self.used) = (start, start.index, 0);
+        (self.allowed, self.cursor) = (self.first(), self.first());
+    }
+
+    /// Writes an entry in the place of that index and all above.
+    fn put(&mut self, record: &Record<'_>) -> Result<(), Error> {
+        let index = LogIndex(quoring_ring::extend(self.last.0, record.header.index_low));
+        if index <= self.start.index {
+            self.begin(EntryId { term: Term::ZERO, index: index.previous() });
+        }
+        let mut place = match self.find(index) {
+            Some((place, _)) => place,
+            None => self.end(),
+        };
+        place.at -= self.make_room(place, record.bytes.len())?;
+        let end = place.at + record.bytes.len();
+        self.bytes.get_mut(place.at..end).ok_or(Error::Full)?.copy_from_slice(record.bytes);
+        (self.used, self.last, self.cursor) = (end, index, place);
+        self.note_term(Term(record.header.term));
+        Ok(())
+    }
+
+    /// Makes `size` bytes behind `place` free; by how many bytes everything before it was moved down for that.
+    fn make_room(&mut self, place: Place, size: usize) -> Result<usize, Error> {
+        let free = BYTES.saturating_sub(place.at);
+        if size <= free {
+            return Ok(0);
+        }
+        let short = size - free;
+        let may_go = self.allowed.at.min(place.at);
+        if short > may_go { Err(Error::Full) } else { Ok(self.drop_oldest(may_go.min(short.max(BYTES / 4)))) }
+    }
+
+    /// Drops entries until `wanted` bytes are free, and moves the others down; how many bytes.
+    fn drop_oldest(&mut self, wanted: usize) -> usize {
+        let (mut cut, mut start) = (0, self.start);
+        for Entry { index, at, record } in self.entries(self.first()).take_while(|entry| entry.at < wanted) {
+            cut = at + record.bytes.len();
+            start = EntryId { term: Term(record.header.term), index };
+        }
+        if let Some(bytes) = self.bytes.get_mut(..self.used)
+            && cut <= bytes.len()
+        {
+            bytes.copy_within(cut.., 0);
+        }
+        (self.start, self.used) = (start, self.used.saturating_sub(cut));
+        let first = self.first();
+        for place in [&mut self.allowed, &mut self.cursor] {
+            *place = if place.at < cut { first } else { Place { at: place.at - cut, ..*place } };
+        }
+        cut
+    }
+
+    /// The record of `index`, and where it lies.
     fn find(&self, index: LogIndex) -> Option<(Place, &[u8])> {
-        if index == LogIndex::ZERO || index > self.last {
+        if index <= self.start.index || index > self.last {
             return None;
         }
-        let same = |entry: &Entry<'_>| entry.index == index;
-        let entry = if index > self.cursor.before {
-            self.entries(self.cursor).find(same)
-        } else if index > self.straight.before {
-            self.entries(self.straight).find(same)
-        } else {
-            self.entries(START).take_while(|entry| entry.at < self.straight.at).filter(same).last()
-        }?;
+        let from = if index > self.cursor.before { self.cursor } else { self.first() };
+        let entry = self.entries(from).find(|entry| entry.index == index)?;
         Some((Place { at: entry.at, before: index.previous() }, entry.record.bytes))
     }
 
@@ -100,18 +190,30 @@ impl<const BYTES: usize> MemoryLog<BYTES> {
         let bytes = self.bytes.get(..self.used).unwrap_or_default();
         Entries::new(bytes, from.before).skip_to(from.at).flatten()
     }
+
+    const fn first(&self) -> Place {
+        Place { at: 0, before: self.start.index }
+    }
+
+    const fn end(&self) -> Place {
+        Place { at: self.used, before: self.last }
+    }
 }
 
-impl<const BYTES: usize> Default for MemoryLog<BYTES> {
+impl<const BYTES: usize, const SNAPSHOT: usize> Default for MemoryLog<BYTES, SNAPSHOT> {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl<const BYTES: usize> LogStore for MemoryLog<BYTES> {
+impl<const BYTES: usize, const SNAPSHOT: usize> LogStore for MemoryLog<BYTES, SNAPSHOT> {
     type Error = Error;
 
     async fn recover(&mut self, log: &mut Recovery) -> Result<(), Error> {
+        if let Some(snapshot) = self.snapshots.newest() {
+            log.snapshot(snapshot);
+        }
+        log.start(self.start, self.term, self.vote);
         for record in Records::new(self.bytes.get(..self.used).unwrap_or_default()) {
             let record = record.map_err(|error| Error::Record(RecoveryError::Record(error)))?;
             log.record(&record).map_err(Error::Record)?;
@@ -126,11 +228,49 @@ impl<const BYTES: usize> LogStore for MemoryLog<BYTES> {
     async fn read(&mut self, index: LogIndex, buffer: &mut [u8]) -> Result<usize, ReadError<Error>> {
         let (place, record) = self.find(index).ok_or(ReadError::Missing)?;
         let size = record.len();
-        buffer.get_mut(..size).ok_or(ReadError::TooSmall(size))?.copy_from_slice(record);
-        if place.at >= self.straight.at {
-            self.cursor = place;
-        }
-        Ok(size)
+        buffer.iter_mut().zip(record).for_each(|(to, &from)| *to = from);
+        self.cursor = place;
+        if size <= buffer.len() { Ok(size) } else { Err(ReadError::TooSmall(size)) }
+    }
+
+    /// Entries that replace others need less than that.
+    fn space(&self) -> Space {
+        let capacity = BYTES - BYTES % quoring_ring::ALIGN;
+        let free = capacity.saturating_sub(self.used.saturating_sub(self.allowed.at));
+        Space { capacity: capacity as u64, free: free as u64, start: self.start.index }
+    }
+
+    fn purge(&mut self, index: LogIndex) {
+        let from = if index >= self.allowed.before { self.allowed } else { self.first() };
+        let ends = |entry: Entry<'_>| Place { at: entry.at + entry.record.bytes.len(), before: entry.index };
+        let behind = self.entries(from).take_while(|entry| entry.index <= index).last().map(ends);
+        self.allowed = behind.unwrap_or(from);
+    }
+
+    fn snapshot_limit(&self) -> u64 {
+        SNAPSHOT as u64
+    }
+
+    async fn begin_snapshot(&mut self, last: EntryId) -> Result<(), Error> {
+        self.snapshots.begin(last);
+        Ok(())
+    }
+
+    async fn write_snapshot(&mut self, last: EntryId, offset: u64, bytes: &[u8]) -> Result<(), SnapshotError<Error>> {
+        self.snapshots.write(last, offset, bytes)
+    }
+
+    async fn finish_snapshot(&mut self, snapshot: &Snapshot) -> Result<(), SnapshotError<Error>> {
+        self.snapshots.finish(snapshot)
+    }
+
+    async fn read_snapshot(
+        &mut self,
+        snapshot: &Snapshot,
+        offset: u64,
+        buffer: &mut [u8],
+    ) -> Result<usize, SnapshotError<Error>> {
+        self.snapshots.read(snapshot, offset, buffer)
     }
 }
 
@@ -144,100 +284,3 @@ impl fmt::Display for Error {
 }
 
 impl core::error::Error for Error {}
-
-#[cfg(test)]
-mod tests {
-    use std::vec::Vec;
-
-    use futures_lite::future::block_on;
-    use quoring_core::RecoveredRecord;
-
-    use super::*;
-    use crate::store::testing::{Script, recovery, vote};
-
-    fn read<const B: usize>(log: &mut MemoryLog<B>, index: u64) -> Result<Vec<u8>, ReadError<Error>> {
-        let mut buffer = [0; 64];
-        let size = block_on(log.read(LogIndex(index), &mut buffer))?;
-        Ok(buffer[..size].to_vec())
-    }
-
-    #[test]
-    fn the_newest_record_of_an_index_is_read_after_any_history_of_truncations() {
-        let mut script = Script::starting_at(LogIndex(1));
-        let mut log = MemoryLog::<{ 64 * 1024 }>::new();
-        let mut model: Vec<Vec<u8>> = Vec::new();
-        let mut seed = 7_u64;
-        let mut random = |below: u64| {
-            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (seed >> 33) % below
-        };
-        for step in 0..400_u32 {
-            if random(5) == 0 {
-                let next = 1 + random(model.len() as u64 + 1);
-                model.truncate(next as usize - 1);
-                script.truncate(LogIndex(next));
-            }
-            let mut batch = vote();
-            for _ in 0..=random(3) {
-                model.push(script.entry(&step.to_le_bytes()));
-                batch.extend(&model[model.len() - 1]);
-            }
-            block_on(log.append(&batch)).unwrap();
-            for _ in 0..8 {
-                let index = random(model.len() as u64 + 3);
-                let expected = (index as usize).checked_sub(1).and_then(|i| model.get(i)).cloned();
-                assert_eq!(read(&mut log, index), expected.ok_or(ReadError::Missing), "step {step}, index {index}");
-            }
-        }
-        let mut recovered = recovery();
-        block_on(log.recover(&mut recovered)).unwrap();
-        assert_eq!(recovered.last(), LogIndex(model.len() as u64));
-    }
-
-    #[test]
-    fn a_full_log_refuses_the_batch_whole_and_keeps_what_it_has() {
-        let mut script = Script::starting_at(LogIndex(1));
-        let mut log = MemoryLog::<80>::new();
-        let first = script.entry(b"thirty-two bytes with padding"); // 48 with its header
-        block_on(log.append(&first)).unwrap();
-        assert_eq!(block_on(log.append(&script.entry(&[1; 32]))), Err(Error::Full));
-        assert_eq!((log.used(), read(&mut log, 1), read(&mut log, 2)), (48, Ok(first), Err(ReadError::Missing)));
-        script.truncate(LogIndex(2));
-        block_on(log.append(&script.entry(&[2; 16]))).unwrap();
-        assert_eq!(log.used(), 80);
-    }
-
-    #[test]
-    fn a_short_buffer_is_told_the_size_it_needs() {
-        let mut log = MemoryLog::<64>::new();
-        block_on(log.append(&Script::starting_at(LogIndex(1)).entry(&[1; 20]))).unwrap();
-        assert_eq!(block_on(log.read(LogIndex(1), &mut [0; 47])), Err(ReadError::TooSmall(48)));
-        assert_eq!(block_on(log.read(LogIndex(1), &mut [0; 48])), Ok(48));
-    }
-
-    #[test]
-    fn a_batch_that_does_not_continue_the_log_changes_nothing() {
-        let mut log = MemoryLog::<256>::new();
-        let mut script = Script::starting_at(LogIndex(1));
-        let good = script.entry(b"1");
-        script.truncate(LogIndex(3));
-        let batch = [good, script.entry(b"3")].concat();
-        assert_eq!(block_on(log.append(&batch)), Err(Error::Record(RecoveryError::Gap)));
-        assert_eq!((log.used(), read(&mut log, 1)), (0, Err(ReadError::Missing)));
-    }
-
-    #[test]
-    fn recovery_hands_over_votes_and_entries_in_their_order() {
-        let mut log = MemoryLog::<256>::new();
-        let mut script = Script::starting_at(LogIndex(1));
-        let batch = [vote(), script.entry(b"a"), vote(), script.entry(b"b")].concat();
-        block_on(log.append(&batch)).unwrap();
-        let mut direct = recovery();
-        let kinds: Vec<_> = Records::new(&batch).map(|r| direct.record(&r.unwrap()).unwrap()).collect();
-        assert_eq!(kinds[1], RecoveredRecord::Entry(LogIndex(1)));
-        let mut recovered = recovery();
-        block_on(log.recover(&mut recovered)).unwrap();
-        let (left, right) = (recovered.finish().unwrap(), direct.finish().unwrap());
-        assert_eq!((left.last, left.term, left.vote), (right.last, right.term, right.vote));
-    }
-}
