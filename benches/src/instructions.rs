@@ -163,7 +163,9 @@ impl<'a> Member<'a> {
                 self.reader.copy_span(batch.start, &mut frame[batch.offset..batch.len]).expect("in the ring");
                 (self.reader.leading() == batch.term.0).then_some(batch.len)
             }
-            Transmit::FromStore(_) => panic!("node {}: nothing leaves the ring here", self.id),
+            Transmit::FromStore(_) | Transmit::FromSnapshot(_) => {
+                panic!("node {}: nothing leaves the ring here", self.id)
+            }
         }
     }
 

@@ -27,6 +27,8 @@ pub struct Config {
     pub max_in_flight: usize,
     /// How many bytes of records may be on their way to one peer (L1).
     pub max_in_flight_bytes: u32,
+    /// The application is asked for a snapshot after this many entries, or earlier when the store fills up. Above zero (S8).
+    pub snapshot_after: u32,
     /// Seeds the random timeouts. Nodes of a cluster need not differ in it.
     pub seed: u64,
     /// Where the ring's positions start; any value is right. Tests start near the wrap (L15).
@@ -49,6 +51,10 @@ pub enum ConfigError {
     Timeouts,
     /// `max_in_flight` is not in 1..=[`IN_FLIGHT`], or `max_in_flight_bytes` is zero.
     InFlight,
+    /// `snapshot_after` is zero (S8).
+    SnapshotAfter,
+    /// The store's snapshot was made in a cluster of other voters (S6).
+    Voters,
     /// There is memory for fewer peers than the cluster has.
     Peers,
     /// The frame or the ring is too small for a single record.
@@ -66,6 +72,7 @@ impl Config {
             heartbeat_interval: Duration::from_millis(100),
             max_in_flight: IN_FLIGHT,
             max_in_flight_bytes: 64 * 1024,
+            snapshot_after: 4096,
             seed: 0,
             origin: Position::new(0),
             crc: DEFAULT_CRC32C,
@@ -90,6 +97,9 @@ impl Config {
         if self.max_in_flight == 0 || self.max_in_flight > IN_FLIGHT || self.max_in_flight_bytes == 0 {
             return Err(ConfigError::InFlight);
         }
+        if self.snapshot_after == 0 {
+            return Err(ConfigError::SnapshotAfter);
+        }
         Ok(())
     }
 }
@@ -100,6 +110,8 @@ impl fmt::Display for ConfigError {
             Self::NotAVoter => "the node is not among the voters",
             Self::Timeouts => "the heartbeat interval must be above zero and at most a third of the election timeout",
             Self::InFlight => "the limits of what is in flight must be above zero, and at most 16 appends",
+            Self::SnapshotAfter => "a snapshot after zero entries is none",
+            Self::Voters => "the snapshot in the store was made in a cluster of other voters",
             Self::Peers => "the resources hold fewer peers than the cluster has",
             Self::FrameTooSmall => "the frame is too small for a record",
         })

@@ -67,6 +67,16 @@ pub enum Event {
         /// The first entry that goes.
         from: LogIndex,
     },
+    /// A snapshot of this node's application became durable.
+    Saves {
+        /// The last entry it covers.
+        last: LogIndex,
+    },
+    /// A leader's snapshot takes the place of the log.
+    Installs {
+        /// The last entry it covers.
+        last: LogIndex,
+    },
     /// The node stopped: nothing leaves it any more.
     Halts,
 }
@@ -104,6 +114,10 @@ pub struct Status {
     pub applied: LogIndex,
     /// The last entry that is durable here.
     pub durable: LogIndex,
+    /// The last entry that the newest durable snapshot covers; 0 if there is none.
+    pub snapshot: LogIndex,
+    /// Entries up to this one are gone from the log.
+    pub start: LogIndex,
     /// The end of what the ring has accepted.
     pub accepted: Position,
     /// The end of what is durable.
@@ -128,6 +142,8 @@ pub struct Refusals {
     pub record: u32,
     /// Candidates refused because a leader is heard (E1).
     pub disruptive: u32,
+    /// Chunks of snapshots that do not follow on those before, or of snapshots this store cannot hold.
+    pub chunk: u32,
     /// Appends that did not fit, in whole or in part (P11).
     pub ring_full: u32,
     /// Proposals refused for want of room (P10).

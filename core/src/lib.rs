@@ -32,6 +32,7 @@ mod progress;
 mod raft;
 mod recovery;
 mod snapshot;
+mod space;
 mod term_runs;
 mod types;
 mod vote;
@@ -43,8 +44,11 @@ pub use members::NodeSet;
 #[cfg(feature = "planted-faults")]
 pub use planted::Planted;
 pub use progress::{IN_FLIGHT, Peer};
-pub use raft::{Handled, ProposeError, Raft, RingBatch, StoreBatch, Transmit, command_limit};
+pub use raft::{
+    Chunk, ChunkBatch, Handled, ProposeError, Raft, RingBatch, StoreBatch, Stored, Transmit, command_limit,
+};
 pub use recovery::{Recovered, RecoveredRecord, Recovery, RecoveryError};
 pub use snapshot::Snapshot;
+pub use space::Space;
 pub use term_runs::{RUNS, TermRuns};
 pub use types::{ClusterId, Duration, EntryId, Instant, LogIndex, NodeId, Term};

@@ -24,11 +24,17 @@ pub enum Planted {
     ApplyAccepted,
     /// Probes are not repeated (liveness).
     NeverRetry,
+    /// A follower installs a snapshot that is older than what it has committed (S2).
+    InstallStale,
+    /// The log may be purged as far as the application has come, snapshot or not (S3).
+    PurgeUncovered,
+    /// The application is not told to restore a snapshot that was installed under it (S4).
+    SkipRestore,
 }
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::VoteTwice,
         Self::AnswerBeforeDurable,
         Self::VoteForOlderLog,
@@ -39,5 +45,8 @@ impl Planted {
         Self::AlwaysTruncate,
         Self::ApplyAccepted,
         Self::NeverRetry,
+        Self::InstallStale,
+        Self::PurgeUncovered,
+        Self::SkipRestore,
     ];
 }

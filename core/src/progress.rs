@@ -20,7 +20,7 @@ pub struct Peer {
     pub(crate) mode: Mode,
     /// Whether anything was sent since the last heartbeat tick (L13).
     pub(crate) sent: bool,
-    /// Whether the probe on its way carried entries.
+    /// Whether a probe with entries, or a chunk, is on its way.
     pub(crate) probed: bool,
     /// The pipeline answers must belong to (L8). Rises with each new pipeline.
     pub(crate) session: u32,
@@ -30,6 +30,10 @@ pub struct Peer {
     pub(crate) next: LogIndex,
     /// The commit index last sent.
     pub(crate) commit_sent: LogIndex,
+    /// The last entry of the snapshot that is being sent.
+    pub(crate) sending: LogIndex,
+    /// How many bytes of it the peer has.
+    pub(crate) offset: u64,
     /// Bytes the peer can still take (P11).
     pub(crate) credit: u32,
     /// Sum of `in_flight`'s bytes.
@@ -56,9 +60,13 @@ pub(crate) struct InFlight {
 /// How entries go to a peer.
 ///
 /// ```text
-///            answered                        refused
-///   Probe ------------------> Replicate ------------------> Probe
-///   one append at a time      appends follow each other
+///                   answered                      refused, or left the ring
+///   Probe -------------------------> Replicate ----------------------------> Probe
+///     | one append at a time          appends follow each other                ^
+///     |                                                                        |
+///     '--------------------> Snapshot -----------------------------------------'
+///        the entries it needs  one chunk at a time     installed
+///        have been purged
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
@@ -67,6 +75,8 @@ pub(crate) enum Mode {
     Probe = 0,
     /// The peer follows.
     Replicate = 1,
+    /// The peer gets a snapshot, because the entries it needs have been purged (P8, S7).
+    Snapshot = 2,
 }
 
 /// Due-bits.
@@ -116,6 +126,8 @@ impl Peer {
         matched: LogIndex::ZERO,
         next: LogIndex::ZERO,
         commit_sent: LogIndex::ZERO,
+        sending: LogIndex::ZERO,
+        offset: 0,
         credit: 0,
         in_flight_bytes: 0,
         in_flight: Deque::new(),
@@ -147,6 +159,19 @@ impl Peer {
         self.retry_at = now;
         self.in_flight.clear();
         self.in_flight_bytes = 0;
+    }
+
+    /// The peer needs entries that are gone: from now on it gets the snapshot up to `last` instead. It tells where to go on if it has a part of it.
+    pub(crate) fn send_snapshot(&mut self, last: LogIndex, now: Instant) {
+        self.probe(self.next, now);
+        self.mode = Mode::Snapshot;
+        self.sending = last;
+        self.offset = 0;
+    }
+
+    /// Whether a snapshot is on its way to it, and somebody takes it.
+    pub(crate) fn takes_snapshot(&self, patience: Duration) -> bool {
+        self.mode == Mode::Snapshot && self.backoff < patience
     }
 
     /// Entries up to `last` are leaving.

@@ -4,29 +4,33 @@ mod election;
 mod follower;
 mod leader;
 mod propose;
+mod snapshot;
 mod timers;
 mod transmit;
 
 use core::fmt;
 
 use heapless::Deque;
-use quoring_ring::{Checksum, Position, Writer};
+use quoring_ring::{ALIGN, Checksum, Position, Writer};
 
 pub use self::propose::{ProposeError, command_limit};
+pub use self::snapshot::{Chunk, ChunkBatch, Stored};
 pub use self::transmit::{RingBatch, StoreBatch, Transmit};
 
 use self::follower::Following;
 use self::leader::Leading;
+use self::snapshot::Snapshots;
 use self::timers::Timers;
 use crate::config::{Config, ConfigError};
 use crate::event::{Event, Refusals, Role, Status};
 use crate::members::NodeSet;
 use crate::progress::{Due, Peer};
 use crate::recovery::Recovered;
+use crate::space::Space;
 use crate::term_runs::TermRuns;
-use crate::types::{Instant, LogIndex, NodeId, Term};
+use crate::types::{EntryId, Instant, LogIndex, NodeId, Term};
 use crate::vote;
-use crate::wire::{Envelope, FrameError, Message, VoteAnswer};
+use crate::wire::{CHUNK_HEADER, Envelope, FrameError, Message, VoteAnswer};
 
 /// How many events are kept until somebody takes them.
 const EVENTS: usize = 8;
@@ -52,8 +56,13 @@ pub struct Raft<'a> {
     recorded: Recorded,
     /// The terms of the log.
     runs: TermRuns,
-    /// The last entry that is durable here; at most the last one.
+    /// The last entry that is durable here, by itself or in a snapshot; at most the last one.
     durable: LogIndex,
+    /// The log begins behind this entry; term 0 if it is not known. At most what the newest snapshot covers (S3).
+    start: EntryId,
+    snapshots: Snapshots,
+    /// How much room the store has.
+    space: Space,
 
     // Volatile state.
     role: Role,
@@ -96,12 +105,15 @@ pub enum Handled {
     /// The term of this entry is neither in memory nor in the ring: read it from the store, tell it with [`Raft::recall`], and hand in the
     /// same frame again.
     NeedsTerm(LogIndex),
+    /// It brought a piece of a snapshot: write it to the store, then say so to [`Raft::handle_chunk`]. No other frame goes in between.
+    Chunk(Chunk),
 }
 
 impl<'a> Raft<'a> {
     /// A node that goes on where it stopped, as a follower.
     ///
-    /// `frame` is the largest frame of the transport in bytes; `peers` has at least one element for each other voter.
+    /// `frame` is the largest frame of the transport in bytes; `peers` has at least one element for each other voter. The ring is empty, and its last
+    /// entry and what is committed are those of [`Recovered::origin`].
     ///
     /// # Errors
     /// The configuration makes no sense; see [`ConfigError`].
@@ -114,6 +126,9 @@ impl<'a> Raft<'a> {
         now: Instant,
     ) -> Result<Self, ConfigError> {
         config.validate()?;
+        if recovered.snapshot.is_some_and(|snapshot| snapshot.voters != config.voters) {
+            return Err(ConfigError::Voters);
+        }
         let others = config.peers();
         let peers = peers.get_mut(..others.len() as usize).ok_or(ConfigError::Peers)?;
         let mut places = [STRANGER; NodeId::COUNT];
@@ -125,6 +140,9 @@ impl<'a> Raft<'a> {
             }
         }
         let command_limit = command_limit(ring.capacity(), frame).ok_or(ConfigError::FrameTooSmall)?;
+        if frame < CHUNK_HEADER + ALIGN {
+            return Err(ConfigError::FrameTooSmall);
+        }
         let mut raft = Self {
             envelope: Envelope { cluster: config.cluster, node: config.id, crc: config.crc },
             checksum: Checksum::new(config.cluster.0, config.crc),
@@ -133,8 +151,11 @@ impl<'a> Raft<'a> {
             term: recovered.term,
             vote: recovered.vote,
             recorded: Recorded::Durable,
-            runs: recovered.runs,
             durable: recovered.last,
+            start: recovered.start,
+            snapshots: Snapshots::new(&recovered),
+            runs: recovered.runs,
+            space: Space::UNLIMITED,
             role: Role::Follower,
             leader: None,
             votes: NodeSet::EMPTY,
@@ -148,6 +169,7 @@ impl<'a> Raft<'a> {
             refusals: Refusals::default(),
             config,
         };
+        raft.restart_log();
         raft.await_leader(now);
         Ok(raft)
     }
@@ -175,6 +197,8 @@ impl<'a> Raft<'a> {
                 Message::Append(append) => handled = self.handle_append(now, frame.from, &append),
                 Message::AppendAnswer(answer) => self.handle_append_answer(now, frame.from, &answer),
                 Message::AppendRefusal(refusal) => self.handle_append_refusal(now, frame.from, &refusal),
+                Message::InstallSnapshot(chunk) => handled = self.handle_install_snapshot(now, frame.from, &chunk),
+                Message::SnapshotAnswer(answer) => self.handle_snapshot_answer(now, frame.from, &answer),
             }
         }
         // A term that was entered is recorded with the vote that was given in it: one record for both.
@@ -194,6 +218,9 @@ impl<'a> Raft<'a> {
             }
             Recorded::Pending => self.record_term(),
             _ => {}
+        }
+        if self.is_installing() {
+            self.restart_log();
         }
         match self.role {
             Role::Leader => self.advance_commit(),
@@ -238,6 +265,8 @@ impl<'a> Raft<'a> {
             committed: self.committed(),
             applied: LogIndex(self.ring.applied()),
             durable: self.durable,
+            snapshot: self.covered().index,
+            start: self.start.index,
             accepted: self.ring.accepted(),
             flushed: self.ring.flushed(),
         }
@@ -282,6 +311,8 @@ impl<'a> Raft<'a> {
         assert!(committed <= last, "committed {committed} is in the log, which ends at {last}");
         assert!(self.durable <= last, "durable {} is in the log, which ends at {last}", self.durable);
         assert!(self.runs.last_term() <= self.term, "no entry is of a later term");
+        let covered = self.covered().index;
+        assert!(self.start.index <= covered, "what is gone, up to {}, is covered, up to {covered}", self.start.index);
         self.runs.assert_invariants();
         if self.role == Role::Leader {
             assert_eq!(
@@ -307,7 +338,10 @@ impl<'a> Raft<'a> {
         if term < self.term {
             count(&mut self.refusals.stale_term);
             // A leader or candidate of the past must learn of its successor; an answer needs none.
-            if matches!(message, Message::Append(_) | Message::Vote(_) | Message::PreVote(_)) {
+            if matches!(
+                message,
+                Message::Append(_) | Message::InstallSnapshot(_) | Message::Vote(_) | Message::PreVote(_)
+            ) {
                 self.owe(from, Due::TERM);
             }
             return false;
@@ -393,7 +427,11 @@ impl<'a> Raft<'a> {
 
     /// The term of an entry of the log, if it is in memory or in the ring.
     fn term_of(&self, index: LogIndex) -> Option<Term> {
-        self.runs.term(index).or_else(|| self.ring.header(index.0).map(|header| Term(header.term)))
+        let known = self.runs.term(index).or_else(|| self.ring.header(index.0).map(|header| Term(header.term)));
+        known.or_else(|| {
+            let of = |entry: EntryId| (entry.index == index && entry.term > Term::ZERO).then_some(entry.term);
+            of(self.start).or_else(|| of(self.covered()))
+        })
     }
 
     /// The state kept about `node`; `None` for this node and strangers.
@@ -450,6 +488,8 @@ enum Rule {
     SkipConsistencyCheck,
     AlwaysTruncate,
     NeverRetry,
+    InstallStale,
+    PurgeUncovered,
 }
 
 impl fmt::Debug for Raft<'_> {

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use quoring_ring::{Checksum, Crc32c, Kind, Record, RecordError, extend};
+use quoring_ring::{Checksum, Crc32c, Kind, Origin, Position, Record, RecordError, extend};
 
 use crate::snapshot::Snapshot;
 use crate::term_runs::TermRuns;
@@ -37,6 +37,15 @@ pub struct Recovered {
     pub runs: TermRuns,
     /// The log ends before the snapshot, or contradicts it: it must be started anew behind it.
     pub restart: bool,
+}
+
+impl Recovered {
+    /// Where the ring begins: empty, behind the last entry, and with everything committed that the snapshot covers, but nothing applied. No commit index
+    /// is persisted but that, which the durable log cannot fall short of (R11).
+    pub fn origin(&self, position: Position) -> Origin {
+        let committed = self.snapshot.map_or(0, |snapshot| snapshot.last.index.0);
+        Origin { position, last: self.last.0, committed, applied: 0 }
+    }
 }
 
 /// What a recovered record is.

@@ -7,7 +7,10 @@ mod frame;
 mod message;
 
 pub use frame::{Envelope, Frame, FrameError, HEADER};
-pub use message::{APPEND_HEADER, Append, AppendAnswer, AppendRefusal, Message, VoteAnswer, VoteRequest};
+pub use message::{
+    APPEND_HEADER, Append, AppendAnswer, AppendRefusal, CHUNK_HEADER, InstallSnapshot, Message, SnapshotAnswer,
+    VoteAnswer, VoteRequest,
+};
 
 /// The version of the format. A frame of another version is refused.
 pub const VERSION: u8 = 1;

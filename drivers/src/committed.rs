@@ -1,77 +1,150 @@
-//! The application's end: a stream of committed entries that takes their answers.
+//! The application's end: a stream of committed entries that takes their answers, and of snapshots to make and to restore.
+
+mod restore;
+mod save;
 
 use core::fmt;
+use core::sync::atomic::Ordering;
 
-use quoring_core::{EntryId, LogIndex, Term};
+use quoring_core::{EntryId, LogIndex, Snapshot, Term};
 use quoring_ring::{Applier, CopyError, HEADER, Header, Kind, Record, Records};
+
+pub use self::restore::{Restore, RestoreError};
+pub use self::save::{Save, SaveError};
 
 use crate::answer::Answer;
 use crate::halt::Halt;
 use crate::platform::Platform;
 use crate::shared::Shared;
+use crate::store::LogStore;
 
-/// The committed entries in order, each once, none before it is durable here (P5).
+/// The committed entries in order, each once, none before it is durable here (P5); and in between, snapshots.
 pub struct Committed<'a, P: Platform> {
     shared: &'a Shared<'a, P>,
     applier: Applier<'a>,
     buffer: &'a mut [u8],
-    /// The entry that was lent and is not finished.
-    lent: Option<EntryId>,
+    /// The last entry that the application has finished, or that the snapshot covers which it has restored.
+    applied: EntryId,
+    lent: Lent,
 }
 
-/// A committed entry, lent until the next one is asked for.
+/// What the application has in its hands.
+#[derive(Clone, Copy, Debug)]
+enum Lent {
+    Nothing,
+    Entry(EntryId),
+    Save,
+}
+
+/// What the application should do next.
+pub enum Step<'s, 'a, P: Platform> {
+    /// Apply this command.
+    Apply(Entry<'s, 'a, P>),
+    /// Make a snapshot of your state as it is now, so that the log can be purged. Dropping it declines: you will be asked again later.
+    Save(Save<'s, 'a, P>),
+    /// Replace your state by this snapshot. The first step after most restarts, and after a long absence.
+    Restore(Restore<'s, 'a, P>),
+}
+
+/// A committed entry, lent until the next step is asked for.
 ///
-/// Dropping it without an answer is fine: its proposer gets an empty one once the next entry is asked for (P14, R7).
+/// Dropping it without an answer is fine: its proposer gets an empty one once the next step is asked for (P14, R7).
 pub struct Entry<'e, 'a, P: Platform> {
     committed: &'e mut Committed<'a, P>,
     entry: EntryId,
     len: usize,
 }
 
-/// Where the next entry is.
+/// What was found while looking for the next entry.
 enum Found {
-    /// In the buffer, copied from the ring.
+    /// It is in the buffer, copied from the ring.
     Copied(Header),
-    /// No longer in the ring, hence in the store.
-    Stored,
+    /// It is no longer in the ring: it is in the store, or a snapshot covers it.
+    Left,
+    /// There may be something to do with a snapshot.
+    Detour,
     /// The node has stopped.
     Halted(Halt),
 }
 
+/// What there is to do.
+enum Next {
+    Entry(Header),
+    Save,
+    Restore(Snapshot),
+}
+
 impl<'a, P: Platform> Committed<'a, P> {
     pub(crate) const fn new(shared: &'a Shared<'a, P>, applier: Applier<'a>, buffer: &'a mut [u8]) -> Self {
-        Self { shared, applier, buffer, lent: None }
+        Self { shared, applier, buffer, applied: EntryId::ZERO, lent: Lent::Nothing }
     }
 
-    /// Waits for the next command. After a restart it begins with the first one again.
+    /// Waits for the next step. After a restart it begins with the newest snapshot, or if there is none with the first entry again.
     ///
-    /// Cancel-safe: a command that was not lent is lent next time.
+    /// Cancel-safe: what was not lent is lent next time.
     ///
     /// # Errors
     /// The node has stopped; see [`Halt`].
-    pub async fn next(&mut self) -> Result<Entry<'_, 'a, P>, Halt> {
-        if let Some(entry) = self.lent.take() {
-            self.finish(entry, &Answer::EMPTY);
+    pub async fn next(&mut self) -> Result<Step<'_, 'a, P>, Halt> {
+        match core::mem::replace(&mut self.lent, Lent::Nothing) {
+            Lent::Nothing => {}
+            Lent::Entry(entry) => self.finish(entry, &Answer::EMPTY),
+            Lent::Save => self.shared.with(|state| state.raft.handle_declined(self.applied.index)),
         }
         loop {
-            let index = LogIndex(self.applier.applied()).next();
-            let header = self.fetch(index).await?;
-            let entry = EntryId { term: Term(header.term), index };
-            if header.kind == Kind::Command {
-                self.lent = Some(entry);
-                return Ok(Entry { committed: self, entry, len: usize::from(header.len) });
+            let index = self.applied.index.next();
+            match self.look(index).await? {
+                Next::Save => {
+                    self.lent = Lent::Save;
+                    return Ok(Step::Save(Save::new(self)));
+                }
+                Next::Restore(snapshot) => return Ok(Step::Restore(Restore::new(self, snapshot))),
+                Next::Entry(header) => {
+                    let entry = EntryId { term: Term(header.term), index };
+                    if header.kind == Kind::Command {
+                        self.lent = Lent::Entry(entry);
+                        return Ok(Step::Apply(Entry { committed: self, entry, len: usize::from(header.len) }));
+                    }
+                    self.finish(entry, &Answer::EMPTY);
+                }
             }
-            self.finish(entry, &Answer::EMPTY);
         }
     }
 
-    /// Waits until `index` may be applied, and brings its record into the buffer.
-    async fn fetch(&mut self, index: LogIndex) -> Result<Header, Halt> {
+    /// Waits until there is something to do. An entry is then in the buffer.
+    async fn look(&mut self, index: LogIndex) -> Result<Next, Halt> {
+        loop {
+            match self.find(index).await {
+                Found::Halted(halt) => return Err(halt),
+                Found::Copied(header) => return Ok(Next::Entry(header)),
+                Found::Detour => {
+                    if let Some(next) = self.detour() {
+                        return Ok(next);
+                    }
+                }
+                // What was installed under the application has taken the place of the entries before: those in the store count no more.
+                Found::Left => match self.to_restore() {
+                    Some(snapshot) => return Ok(Next::Restore(snapshot)),
+                    None => {
+                        if let Some(header) = self.read(index).await? {
+                            return Ok(Next::Entry(header));
+                        }
+                    }
+                },
+            }
+        }
+    }
+
+    /// Waits until `index` may be applied, or there is a detour.
+    async fn find(&mut self, index: LogIndex) -> Found {
         let (shared, reader) = (self.shared, self.applier.reader());
         let buffer = &mut *self.buffer;
         let found = shared.wakes.committed.until(|| {
             if let Some(halt) = shared.halted() {
                 return Some(Found::Halted(halt));
+            }
+            if shared.detour.load(Ordering::Acquire) {
+                return Some(Found::Detour);
             }
             if !shared.may_apply(index) {
                 return None;
@@ -83,33 +156,59 @@ impl<'a, P: Platform> Committed<'a, P> {
                 }
                 Ok(_) => None,
                 // Only what is durable leaves the ring (ring rule 3). A record larger than any frame cannot have come from one.
-                Err(CopyError::Gone) => Some(Found::Stored),
+                Err(CopyError::Gone) => Some(Found::Left),
                 Err(_) => Some(Found::Halted(shared.halt(Halt::Corrupt(index)))),
             }
         });
-        match found.await {
-            Found::Copied(header) => Ok(header),
-            Found::Stored => self.read(index).await,
-            Found::Halted(halt) => Err(halt),
-        }
+        found.await
     }
 
-    /// Reads the entry back from the store, and trusts it no further than its checksum.
-    async fn read(&mut self, index: LogIndex) -> Result<Header, Halt> {
+    /// Whether there is a snapshot to restore or to make. The flag goes down first: what comes after the look sets it again.
+    fn detour(&mut self) -> Option<Next> {
+        self.shared.detour.store(false, Ordering::Relaxed);
+        if let Some(snapshot) = self.to_restore() {
+            return Some(Next::Restore(snapshot));
+        }
+        let wanted = self.shared.snapshot_limit > 0 && self.shared.with(|state| state.raft.wants_snapshot());
+        wanted.then_some(Next::Save)
+    }
+
+    /// The newest snapshot, if it is ahead of the application: it was installed, or found at the start. Those that the application made are not.
+    fn to_restore(&mut self) -> Option<Snapshot> {
+        let newest = self.shared.with(|state| state.raft.snapshot().copied());
+        let ahead = newest.filter(|newest| newest.last.index > self.applied.index)?;
+        if self.shared.skips_restore() {
+            self.jump(ahead.last);
+            return None;
+        }
+        Some(ahead)
+    }
+
+    /// Reads the entry back from the store, and trusts it no further than its checksum. `None` if a snapshot was installed meanwhile.
+    async fn read(&mut self, index: LogIndex) -> Result<Option<Header>, Halt> {
         let (shared, buffer) = (self.shared, &mut *self.buffer);
-        let read = shared
-            .read_store(&shared.wakes.committed, async |store| crate::store::LogStore::read(store, index, buffer).await)
-            .await;
+        let read = shared.use_store(&shared.wakes.committed, async |store| store.read(index, buffer).await).await;
+        if shared.with(|state| state.raft.snapshot().is_some_and(|newest| newest.last.index >= index)) {
+            return Ok(None);
+        }
         let Ok(len) = read else { return Err(shared.halt(Halt::Read(index))) };
         match self.buffer.get(..len).and_then(|bytes| Records::new(bytes).next()) {
-            Some(Ok(record)) if shared.is_entry(&record, index) => Ok(record.header),
+            Some(Ok(record)) if shared.is_entry(&record, index) => Ok(Some(record.header)),
             _ => Err(shared.halt(Halt::Corrupt(index))),
         }
     }
 
     fn finish(&mut self, entry: EntryId, answer: &Answer) {
+        self.applied = entry;
         self.applier.publish(entry.index.0);
         self.shared.applied(entry, answer);
+    }
+
+    /// The application's state is that after `entry`, which may be far ahead.
+    fn jump(&mut self, entry: EntryId) {
+        self.applied = entry;
+        self.shared.step(|state| state.raft.handle_restored(entry.index));
+        self.applier.publish(entry.index.0);
     }
 }
 
@@ -130,12 +229,29 @@ impl<P: Platform> Shared<'_, P> {
     fn applies_accepted(&self) -> bool {
         #[cfg(feature = "planted-faults")]
         {
-            self.with(|state| state.raft.config().planted == Some(quoring_core::Planted::ApplyAccepted))
+            self.breaks(quoring_core::Planted::ApplyAccepted)
         }
         #[cfg(not(feature = "planted-faults"))]
         {
             false
         }
+    }
+
+    /// Whether a test asked for S4 to be broken.
+    fn skips_restore(&self) -> bool {
+        #[cfg(feature = "planted-faults")]
+        {
+            self.breaks(quoring_core::Planted::SkipRestore)
+        }
+        #[cfg(not(feature = "planted-faults"))]
+        {
+            false
+        }
+    }
+
+    #[cfg(feature = "planted-faults")]
+    fn breaks(&self, rule: quoring_core::Planted) -> bool {
+        self.with(|state| state.raft.config().planted == Some(rule))
     }
 }
 
@@ -158,14 +274,24 @@ impl<P: Platform> Entry<'_, '_, P> {
     /// Finishes the entry and gives its proposer, if it waits on this node, the answer. What exceeds [`ANSWER`](crate::ANSWER) bytes is cut off.
     pub fn answer(self, answer: &[u8]) {
         let cut = answer.get(..answer.len().min(crate::ANSWER)).unwrap_or_default();
-        self.committed.lent = None;
+        self.committed.lent = Lent::Nothing;
         self.committed.finish(self.entry, &Answer::new(cut).unwrap_or(Answer::EMPTY));
     }
 }
 
 impl<P: Platform> fmt::Debug for Committed<'_, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Committed").field("applied", &self.applier.applied()).field("lent", &self.lent).finish()
+        f.debug_struct("Committed").field("applied", &self.applied).field("lent", &self.lent).finish()
+    }
+}
+
+impl<P: Platform> fmt::Debug for Step<'_, '_, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Apply(entry) => entry.fmt(f),
+            Self::Save(save) => save.fmt(f),
+            Self::Restore(restore) => restore.fmt(f),
+        }
     }
 }
 

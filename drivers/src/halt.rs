@@ -14,6 +14,10 @@ pub enum Halt {
     Append,
     /// The store failed to read this entry, which it holds.
     Read(LogIndex),
+    /// The store failed to write or to read a snapshot.
+    Snapshot,
+    /// The store failed to do work ahead of need.
+    Tidy,
     /// The store returned something else than this entry.
     Corrupt(LogIndex),
 }
@@ -23,6 +27,8 @@ impl fmt::Display for Halt {
         match self {
             Self::Append => f.write_str("the store failed to append"),
             Self::Read(index) => write!(f, "the store failed to read entry {index}"),
+            Self::Snapshot => f.write_str("the store failed to write or to read a snapshot"),
+            Self::Tidy => f.write_str("the store failed to make room ahead of need"),
             Self::Corrupt(index) => write!(f, "the store returned something else than entry {index}"),
         }
     }

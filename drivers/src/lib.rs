@@ -41,14 +41,14 @@ mod wake;
 
 pub use answer::{ANSWER, Answer};
 pub use clock::Clock;
-pub use committed::{Committed, Entry};
+pub use committed::{Committed, Entry, Restore, RestoreError, Save, SaveError, Step};
 pub use halt::Halt;
 pub use node::{Lost, Node, Pending, ProposalError, ProposeError};
 pub use platform::Platform;
 pub use resources::Resources;
 pub use runner::{Runner, Tasks};
 pub use start::{StartError, new};
-pub use store::{LogStore, ReadError, SnapshotError, Space};
+pub use store::{LogStore, ReadError, SnapshotError};
 pub use task::{LogWriter, Receiver, Replicator, Ticker};
 pub use transport::Transport;
 
@@ -56,5 +56,5 @@ pub use transport::Transport;
 pub use quoring_core::Planted;
 pub use quoring_core::{
     ClusterId, Config, ConfigError, Duration, EntryId, Event, Instant, LogIndex, NodeId, NodeSet, RecoveredRecord,
-    Recovery, RecoveryError, Refusals, Role, Snapshot, Status, StepDown, Term,
+    Recovery, RecoveryError, Refusals, Role, Snapshot, Space, Status, StepDown, Term,
 };

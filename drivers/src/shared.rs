@@ -6,8 +6,8 @@ use core::sync::atomic::{AtomicBool, Ordering, fence};
 use embassy_futures::yield_now;
 use embassy_sync::blocking_mutex::Mutex;
 use embassy_sync::mutex::{Mutex as StoreMutex, MutexGuard};
-use quoring_core::{EntryId, Instant, LogIndex, NodeId, NodeSet, Raft, Term};
-use quoring_ring::{Checksum, Position, Reader};
+use quoring_core::{EntryId, Instant, LogIndex, NodeId, NodeSet, Raft, Space, Term};
+use quoring_ring::{Checksum, Crc32c, Position, Reader};
 
 use crate::answer::Answer;
 use crate::clock::Clock;
@@ -15,6 +15,7 @@ use crate::halt::Halt;
 use crate::node::Lost;
 use crate::platform::Platform;
 use crate::proposals::{Proposals, Woken};
+use crate::store::LogStore;
 use crate::wake::{Cell, Wake};
 
 /// Everything but the ends of the ring.
@@ -22,6 +23,9 @@ pub(crate) struct Shared<'a, P: Platform> {
     pub(crate) state: Mutex<P::Mutex, RefCell<State<'a>>>,
     pub(crate) ring: Reader<'a>,
     pub(crate) checksum: Checksum,
+    pub(crate) crc: Crc32c,
+    /// The most bytes the store takes as a snapshot.
+    pub(crate) snapshot_limit: u64,
     store: StoreMutex<P::Mutex, P::Store>,
     pub(crate) transport: P::Transport,
     pub(crate) clock: P::Clock,
@@ -29,6 +33,10 @@ pub(crate) struct Shared<'a, P: Platform> {
     pub(crate) wakes: Watchers<'a, P>,
     /// The node has stopped; the reason is in `state`.
     halted: AtomicBool,
+    /// The application should look whether there is a snapshot to make or to restore.
+    pub(crate) detour: AtomicBool,
+    /// The log writer should look whether more may be purged.
+    pub(crate) purges: AtomicBool,
     /// A task waits for the store.
     contended: AtomicBool,
     /// The log writer does.
@@ -78,10 +86,13 @@ impl<'a, P: Platform> Shared<'a, P> {
         waiting: &'a [Cell<P::Mutex>],
     ) -> Self {
         let peers = raft.config().peers();
+        let (crc, restores) = (raft.config().crc, raft.snapshot().is_some());
         Self {
             state: Mutex::new(RefCell::new(State { raft, proposals, armed: None, halt: None })),
             ring,
             checksum,
+            crc,
+            snapshot_limit: store.snapshot_limit(),
             store: StoreMutex::new(store),
             transport,
             clock,
@@ -95,6 +106,8 @@ impl<'a, P: Platform> Shared<'a, P> {
                 proposals: waiting,
             },
             halted: AtomicBool::new(false),
+            detour: AtomicBool::new(restores),
+            purges: AtomicBool::new(true),
             contended: AtomicBool::new(false),
             write_waits: AtomicBool::new(false),
         }
@@ -118,20 +131,40 @@ impl<'a, P: Platform> Shared<'a, P> {
     }
 
     /// The log writer has moved `flushed`: answers may leave, entries may be committed, proposers may have room.
-    pub(crate) fn flushed(&self) {
+    pub(crate) fn flushed(&self, space: &Space) {
         let now = self.clock.now();
-        let woken = self.step(|state| {
+        let (woken, wants) = self.step(|state| {
+            state.raft.handle_space(space);
             state.raft.handle_flushed(now);
-            state.proposals.room()
+            (state.proposals.room(), state.raft.wants_snapshot())
         });
+        self.ask_for_snapshot(wants);
         self.wakes.committed.notify();
         self.wake_proposals(woken);
     }
 
     /// The application has moved `applied` past `entry`.
     pub(crate) fn applied(&self, entry: EntryId, answer: &Answer) {
-        let woken = self.with(|state| state.proposals.applied(entry, answer).and(state.proposals.room()));
+        let (woken, wants) = self.with(|state| {
+            let woken = state.proposals.applied(entry, answer).and(state.proposals.room());
+            (woken, state.raft.wants_snapshot())
+        });
+        self.ask_for_snapshot(wants);
         self.wake_proposals(woken);
+    }
+
+    /// A snapshot is durable: the log below it may go, and if it came from a leader, the application has something to restore.
+    pub(crate) fn snapshot_is_durable(&self) {
+        self.purges.store(true, Ordering::Release);
+        self.wakes.log_writer.notify();
+        self.detour.store(true, Ordering::Release);
+        self.wakes.committed.notify();
+    }
+
+    fn ask_for_snapshot(&self, wanted: bool) {
+        if wanted && self.snapshot_limit > 0 {
+            self.detour.store(true, Ordering::Release);
+        }
     }
 
     /// The medium cannot be trusted any more: the node stops, and everybody who waits for it learns so.
@@ -166,22 +199,18 @@ impl<'a, P: Platform> Shared<'a, P> {
         work(&mut store).await
     }
 
-    /// Reads from the store once no other task uses it. `watcher` is the calling task's own. One entry at a time, so that the log writer
-    /// waits for one read at most.
+    /// Uses the store once no other task does. `watcher` is the calling task's own. One entry or one chunk at a time, so that the log writer
+    /// waits for one at most.
     ///
     /// Waiting tasks watch the lock like any other pointer, because an async mutex with one waker cell would let two of them wake each other
     /// for as long as a slow medium takes.
-    pub(crate) async fn read_store<R>(
-        &self,
-        watcher: &Wake<P::Mutex>,
-        work: impl AsyncFnOnce(&mut P::Store) -> R,
-    ) -> R {
+    pub(crate) async fn use_store<R>(&self, watcher: &Wake<P::Mutex>, work: impl AsyncFnOnce(&mut P::Store) -> R) -> R {
         let result = {
             let _released = Released(self);
-            let mut store = watcher.until(|| self.try_read()).await;
+            let mut store = watcher.until(|| self.try_use()).await;
             work(&mut store).await
         };
-        // Who reads on and on lets the other readers in between.
+        // Who goes on and on lets the others in between.
         yield_now().await;
         result
     }
@@ -191,7 +220,7 @@ impl<'a, P: Platform> Shared<'a, P> {
         self.store.try_lock().ok().or_else(|| self.wait_for_store(|| self.store.try_lock().ok()))
     }
 
-    fn try_read(&self) -> Option<MutexGuard<'_, P::Mutex, P::Store>> {
+    fn try_use(&self) -> Option<MutexGuard<'_, P::Mutex, P::Store>> {
         let try_lock = || if self.write_waits.load(Ordering::Relaxed) { None } else { self.store.try_lock().ok() };
         try_lock().or_else(|| self.wait_for_store(try_lock))
     }

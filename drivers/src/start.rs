@@ -3,7 +3,7 @@
 use core::fmt;
 
 use quoring_core::{Config, ConfigError, Raft, Recovery, RecoveryError};
-use quoring_ring::{Checksum, Origin};
+use quoring_ring::Checksum;
 
 use crate::clock::Clock;
 use crate::committed::Committed;
@@ -54,10 +54,10 @@ where
     let recovered = recovery.finish().map_err(StartError::Recovery)?;
 
     let Resources { storage, peers, buffers, proposals, wakes, shared } = resources;
-    let origin = Origin { position: config.origin, last: recovered.last.0, ..Origin::default() };
     let checksum = Checksum::new(config.cluster.0, config.crc);
-    let ring = storage.split(origin, checksum);
-    let raft = Raft::new(config, FRAME, recovered, ring.writer, peers, clock.now()).map_err(StartError::Config)?;
+    let ring = storage.split(recovered.origin(config.origin), checksum);
+    let mut raft = Raft::new(config, FRAME, recovered, ring.writer, peers, clock.now()).map_err(StartError::Config)?;
+    raft.handle_space(&store.space());
     let proposals = Proposals::new(proposals);
     let shared = shared.fill(Shared::new(
         raft,

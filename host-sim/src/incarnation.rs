@@ -9,7 +9,7 @@ use allocation_counter::{measure, opt_out};
 use embassy_futures::select::{Either, select};
 use embassy_sync::blocking_mutex::raw::NoopRawMutex;
 use quoring::{
-    Committed, Config, Halt, Node, Pending, Platform, ProposalError, ProposeError, Resources, StartError,
+    Committed, Config, Halt, Node, Pending, Platform, ProposalError, ProposeError, Resources, StartError, Step,
     Tasks as Drivers,
 };
 use quoring_core::{LogIndex, Term};
@@ -143,7 +143,8 @@ async fn apply(birth: &Birth, mut committed: Committed<'_, SimPlatform>, mut prn
     let mut previous = [0; REPLY];
     loop {
         let entry = match committed.next().await {
-            Ok(entry) => entry,
+            Ok(Step::Apply(entry)) => entry,
+            Ok(Step::Save(_) | Step::Restore(_)) => continue,
             Err(halt) => return Some(halt),
         };
         let (index, term) = (entry.index().0, entry.term().0);

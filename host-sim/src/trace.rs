@@ -4,7 +4,10 @@ use std::cell::RefCell;
 use std::fmt;
 use std::io::{self, Write};
 
-use quoring_core::wire::{Append, AppendAnswer, AppendRefusal, Envelope, Frame, Message, VoteAnswer, VoteRequest};
+use quoring_core::wire::{
+    Append, AppendAnswer, AppendRefusal, Envelope, Frame, InstallSnapshot, Message, SnapshotAnswer, VoteAnswer,
+    VoteRequest,
+};
 use quoring_core::{NodeId, Role, Status};
 use quoring_ring::DEFAULT_CRC32C;
 
@@ -145,6 +148,14 @@ impl fmt::Display for Said<'_> {
             }
             Message::AppendRefusal(AppendRefusal { session, rejected, hint, hint_term, .. }) => {
                 write!(f, "refused {rejected}, perhaps {hint} of term {hint_term}, session {session}")
+            }
+            Message::InstallSnapshot(InstallSnapshot { snapshot, offset, session, data }) => {
+                let (last, length) = (snapshot.last, snapshot.length);
+                write!(f, "snapshot up to {} of term {}: ", last.index, last.term)?;
+                write!(f, "{} bytes from {offset} of {length}, session {session}", data.len())
+            }
+            Message::SnapshotAnswer(SnapshotAnswer { session, last, received }) => {
+                write!(f, "has {received} bytes of the snapshot up to {last}, session {session}")
             }
         }
     }

@@ -173,9 +173,9 @@ impl<'r> Writer<'r> {
         Ok(start)
     }
 
-    /// The application has jumped to `index`, maybe further than low halves of indices can tell (L15).
+    /// The application is about to jump to `index`, maybe further than low halves of indices can tell (L15).
     pub fn restored(&mut self, index: u64) {
-        self.applied = self.applied.max(index);
+        self.applied = index;
     }
 
     /// Moves `committed` up to `index`: forward only, at most to `last`.

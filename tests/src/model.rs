@@ -252,6 +252,9 @@ impl Model {
             Message::Append(append) => self.append_entries(now, from, append),
             Message::AppendAnswer(answer) => return self.answered(now, from, answer, ignores),
             Message::AppendRefusal(refusal) => return self.refused(now, from, refusal, ignores),
+            Message::InstallSnapshot(_) | Message::SnapshotAnswer(_) => {
+                return Err("this model's logs are never purged".into());
+            }
         }
         Ok(())
     }
@@ -371,6 +374,7 @@ impl Model {
                     && hint <= self.last()
             }
             Message::Append(append) => self.role == Role::Leader && self.sends_own(to, append),
+            Message::InstallSnapshot(_) | Message::SnapshotAnswer(_) => false,
         };
         if fine && term == self.term { Ok(()) } else { Err(format!("should not send {message:?} in term {term}")) }
     }

@@ -107,6 +107,8 @@ impl InFlight {
             }
             Some(Message::AppendAnswer(_)) => "answer",
             Some(Message::AppendRefusal(_)) => "refusal",
+            Some(Message::InstallSnapshot(_)) => "chunk",
+            Some(Message::SnapshotAnswer(_)) => "received",
         }
     }
 
@@ -149,5 +151,10 @@ fn details(message: &Message<'_>) -> String {
         Message::AppendRefusal(refusal) => {
             format!(" of {}, hint {}-{}", refusal.rejected, refusal.hint_term, refusal.hint)
         }
+        Message::InstallSnapshot(chunk) => {
+            let (last, end) = (chunk.snapshot.last, chunk.offset + chunk.data.len() as u64);
+            format!(" of {}-{}, bytes {}..{end} of {}", last.term, last.index, chunk.offset, chunk.snapshot.length)
+        }
+        Message::SnapshotAnswer(answer) => format!(" {} bytes of the snapshot up to {}", answer.received, answer.last),
     }
 }

@@ -57,6 +57,8 @@ impl Making {
                 Some(len) => self.sized(len),
                 None => Made::Stale,
             },
+            // Nothing is purged here.
+            Transmit::FromSnapshot(_) => Made::Stale,
             Transmit::FromRing(batch) => loop {
                 match self.copy(running) {
                     Some(true) => {}

@@ -68,10 +68,12 @@ fn traces_elect_leaders_commit_entries_and_lose_power() {
     assert!(committed > 1000 && leaders > 200 && read_back > 10);
 }
 
-/// The proof that model and oracles would see a broken rule. One fault is not the core's but the application's.
+/// The proof that model and oracles would see a broken rule. Some faults are the application's, or need a snapshot: the simulator sees those.
 #[test]
 fn every_planted_fault_is_seen() {
-    for fault in Planted::ALL.into_iter().filter(|fault| !matches!(fault, Planted::ApplyAccepted)) {
+    use Planted::{ApplyAccepted, InstallStale, PurgeUncovered, SkipRestore};
+    let elsewhere = [ApplyAccepted, InstallStale, PurgeUncovered, SkipRestore];
+    for fault in Planted::ALL.into_iter().filter(|fault| !elsewhere.contains(fault)) {
         let sees = |reference| {
             let broken = |seed| Settings { planted: Some(fault), ..roomy(seed) };
             (0..100).find(|&seed| failure(broken(seed), reference, &generate(seed, LENGTH)).is_some())

@@ -5,7 +5,7 @@ use quoring_ring::{AppendError, Record, Records};
 use super::{Handled, Raft, Recorded, Rule, count};
 use crate::event::{Event, Role};
 use crate::types::{Instant, LogIndex, NodeId, Term};
-use crate::wire::{Append, AppendAnswer, AppendRefusal, Message};
+use crate::wire::{Append, AppendAnswer, AppendRefusal, Message, SnapshotAnswer};
 
 /// What a follower keeps about its leader.
 #[derive(Clone, Copy, Debug, Default)]
@@ -17,9 +17,11 @@ pub(super) struct Following {
     /// The last durable entry it was told of.
     acknowledged: LogIndex,
     /// Whether it should be answered even when nothing new is durable.
-    respond: bool,
+    pub(super) respond: bool,
     /// The append that does not follow on the log, until it is refused or has become pointless.
     refused: Option<Refused>,
+    /// The leader should hear how many bytes of the snapshot up to this entry are here.
+    pub(super) chunk: Option<(LogIndex, u64)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -64,26 +66,35 @@ enum Place {
 }
 
 impl Raft<'_> {
-    /// Raft figure 2, AppendEntries, of this term.
-    pub(super) fn handle_append(&mut self, now: Instant, from: NodeId, append: &Append<'_>) -> Handled {
+    /// A leader of this term sends something: whether to listen.
+    pub(super) fn hear(&mut self, now: Instant, from: NodeId, session: u32) -> bool {
         if self.role == Role::Leader || self.leader.is_some_and(|leader| leader != from) {
             // Two leaders in one term: a forgery, or a fault elsewhere. Never obeyed.
             count(&mut self.refusals.impossible);
-            return Handled::Done;
+            return false;
         }
         if self.leader.is_none() {
             self.follow(now, Some(from));
-            self.following.session = append.session;
+            self.following.session = session;
         }
         self.timers.heard_at = now;
-        if append.session.wrapping_sub(self.following.session).cast_signed() < 0 {
+        if session.wrapping_sub(self.following.session).cast_signed() < 0 {
             // Delayed from a pipeline that the leader has given up.
             count(&mut self.refusals.stale_answer);
-            return Handled::Done;
+            return false;
         }
-        self.following.session = append.session;
+        self.following.session = session;
         if self.recorded == Recorded::Pending {
             self.record_term();
+        }
+        // While the log waits to be started anew behind a snapshot, there is none.
+        !self.is_installing()
+    }
+
+    /// Raft figure 2, AppendEntries, of this term.
+    pub(super) fn handle_append(&mut self, now: Instant, from: NodeId, append: &Append<'_>) -> Handled {
+        if !self.hear(now, from, append.session) {
+            return Handled::Done;
         }
         let handled = match self.follows_on(append.prev, append.prev_term) {
             Some(true) => self.take_entries(append),
@@ -198,7 +209,7 @@ impl Raft<'_> {
     /// Replaces a conflicting tail by the leader's record; whether there was room.
     fn replace(&mut self, record: &Record<'_>, index: LogIndex) -> bool {
         // The term goes first.
-        if self.recorded == Recorded::Pending {
+        if self.recorded == Recorded::Pending || record.bytes.len() > self.append_room() {
             return self.has_no_room(AppendError::Full);
         }
         match self.ring.append_record(record, index.0) {
@@ -217,8 +228,10 @@ impl Raft<'_> {
     fn accept(&mut self, records: &[u8], fresh: &Fresh) {
         let (mut rest, mut index) = (records.get(fresh.begin..fresh.end).unwrap_or_default(), fresh.first);
         while !rest.is_empty() {
+            // The leader goes by the room it was told, so this is one comparison.
             let accepted = match self.recorded {
                 Recorded::Pending => Err(AppendError::Full),
+                _ if rest.len() > self.append_room() => Err(AppendError::Full),
                 _ => self.ring.append_span(rest, index.0, fresh.count_from(index)),
             };
             let span = match accepted {
@@ -255,6 +268,7 @@ impl Raft<'_> {
         let commit = append.commit.min(known);
         if commit > self.committed() {
             self.ring.commit(commit.0);
+            self.forget_incoming();
         }
     }
 
@@ -263,6 +277,7 @@ impl Raft<'_> {
         if let Some(leader) = self.leader
             && (self.following.respond
                 || self.following.refused.is_some()
+                || self.following.chunk.is_some()
                 || self.acknowledgeable() > self.following.acknowledged)
         {
             self.ready.insert(leader);
@@ -294,6 +309,9 @@ impl Raft<'_> {
                 hint_term,
             }));
         }
+        if let Some((last, received)) = self.following.chunk.take() {
+            return Some(Message::SnapshotAnswer(SnapshotAnswer { session, last, received }));
+        }
         let matched = self.acknowledgeable();
         if !self.following.respond && matched <= self.following.acknowledged {
             return None;
@@ -304,8 +322,8 @@ impl Raft<'_> {
         Some(Message::AppendAnswer(AppendAnswer { session, room: self.room(), matched, received }))
     }
 
-    /// What the ring can take now, in bytes.
+    /// What ring and store can take now, in bytes.
     fn room(&mut self) -> u32 {
-        u32::try_from(self.ring.room()).unwrap_or(u32::MAX)
+        u32::try_from(self.ring.room().min(self.append_room())).unwrap_or(u32::MAX)
     }
 }

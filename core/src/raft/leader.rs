@@ -59,7 +59,7 @@ impl Raft<'_> {
                 peer.due.set(Due::HEARTBEAT);
             }
             peer.sent = false;
-            if peer.mode == Mode::Probe && peer.probed && now >= peer.retry_at && !never_retry {
+            if peer.mode != Mode::Replicate && peer.probed && now >= peer.retry_at && !never_retry {
                 peer.probed = false;
                 peer.backoff = Duration(peer.backoff.0.saturating_mul(2)).min(longest);
             }
@@ -114,8 +114,11 @@ impl Raft<'_> {
         peer.backoff = beat;
         peer.received(answer.received, answer.room);
         peer.next = peer.next.max(answer.received.next());
-        if peer.mode == Mode::Probe && answer.received.next() >= peer.next {
-            peer.mode = Mode::Replicate;
+        match peer.mode {
+            Mode::Probe if answer.received.next() >= peer.next => peer.mode = Mode::Replicate,
+            // The snapshot is installed, or not needed: on with entries.
+            Mode::Snapshot if answer.matched >= peer.sending => peer.probe(peer.next, now),
+            _ => {}
         }
         let progress = answer.matched > peer.matched;
         peer.matched = peer.matched.max(answer.matched);
@@ -145,7 +148,7 @@ impl Raft<'_> {
     }
 
     /// The peer, if this node leads and the answer belongs to the peer's pipeline (L8).
-    fn answering(&mut self, now: Instant, from: NodeId, session: u32) -> Option<&mut Peer> {
+    pub(super) fn answering(&mut self, now: Instant, from: NodeId, session: u32) -> Option<&mut Peer> {
         let place = usize::from(*self.places.get(usize::from(from.get()))?);
         match self.peers.get_mut(place).filter(|peer| self.role == Role::Leader && peer.session == session) {
             Some(peer) => {

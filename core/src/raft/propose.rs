@@ -69,6 +69,9 @@ impl Raft<'_> {
     /// Appends an entry of this term.
     pub(super) fn append_own(&mut self, kind: Kind, payload: &[u8]) -> Result<EntryId, AppendError> {
         let id = EntryId { term: self.term, index: self.last().next() };
+        if record_size(payload.len()) > self.append_room() {
+            return Err(AppendError::Full);
+        }
         self.ring.append(kind, id.term.0, id.index.0, payload)?;
         self.runs.append(id.index, id.term);
         self.ready = self.config.peers();
@@ -87,7 +90,8 @@ impl Raft<'_> {
             // The application reads from the store, more than a ring behind.
             None => usize::MAX,
         };
-        since(self.ring.flushed()) <= capacity / 2
+        size <= self.client_room()
+            && since(self.ring.flushed()) <= capacity / 2
             && unapplied <= capacity / 4 * 3
             && last.saturating_sub(applied) < (self.ring.slots() / 4 * 3) as u64
     }

@@ -94,11 +94,13 @@ impl Raft<'_> {
         heard || self.role == Role::Leader
     }
 
-    /// Whether the node could lead: its term can rise, its medium keeps up, and vote and no-op find room (E7, P12).
+    /// Whether the node could lead: its term can rise, its medium keeps up, its log is not being started anew, and vote and no-op find room (E7, P12).
     pub(super) fn can_campaign(&mut self) -> bool {
         const VOTE_AND_NO_OP: usize = 2 * quoring_ring::HEADER;
-        let able =
-            self.term.next().is_some() && self.recorded == Recorded::Durable && self.ring.room() >= VOTE_AND_NO_OP;
+        let able = self.term.next().is_some()
+            && self.recorded == Recorded::Durable
+            && !self.is_installing()
+            && self.ring.room().min(self.append_room()) >= VOTE_AND_NO_OP;
         if !able {
             count(&mut self.refusals.unable);
         }

@@ -2,6 +2,7 @@
 
 use quoring_ring::{Position, Span, record_size};
 
+use super::snapshot::ChunkBatch;
 use super::{Raft, Rule, count};
 use crate::event::Role;
 use crate::progress::{Due, Mode, Peer};
@@ -20,6 +21,9 @@ pub enum Transmit {
     FromRing(RingBatch),
     /// The entries have left the ring: read them from the store behind the place of the header, then ask [`Raft::seal`] for it.
     FromStore(StoreBatch),
+    /// The peer needs what has been purged: read this piece of the snapshot from the store behind the place of the header, then ask
+    /// [`Raft::seal_chunk`] for it.
+    FromSnapshot(ChunkBatch),
 }
 
 /// Entries to copy from the ring.
@@ -162,7 +166,7 @@ impl Raft<'_> {
     }
 
     /// The peer, if this node still leads in that term and the peer's pipeline is still that one.
-    fn of_pipeline(&mut self, peer: NodeId, term: Term, session: u32) -> Option<&mut Peer> {
+    pub(super) fn of_pipeline(&mut self, peer: NodeId, term: Term, session: u32) -> Option<&mut Peer> {
         let leads = self.leads() == Some(term);
         self.peer(peer).filter(|peer| leads && peer.session == session)
     }
@@ -211,12 +215,17 @@ impl Raft<'_> {
             let open = match peer.mode {
                 Mode::Probe => !peer.probed,
                 Mode::Replicate => peer.in_flight.len() < max_in_flight,
+                Mode::Snapshot => true,
             };
             // One append may always be on its way, however small the window.
             let unsent = if news.alone { u32::MAX } else { max_bytes.saturating_sub(peer.in_flight_bytes) };
             let window = peer.credit.min(unsent) as usize;
             let limit = window.min(frame.len().saturating_sub(APPEND_HEADER)).min(usize::from(u16::MAX));
-            if open
+            if self.is_purged(news.next) {
+                if let Some(transmit) = self.poll_chunk(now, to, frame) {
+                    return Some(transmit);
+                }
+            } else if open
                 && limit > 0
                 && let Some(transmit) = self.poll_entries(now, to, &news, limit, frame)
             {
@@ -290,7 +299,7 @@ impl Raft<'_> {
         if bytes > 0 {
             match peer.mode {
                 Mode::Replicate => peer.sending(last, bytes as u32),
-                Mode::Probe => {
+                Mode::Probe | Mode::Snapshot => {
                     peer.probed = true;
                     peer.retry_at = now + peer.backoff;
                 }

@@ -4,10 +4,14 @@ use quoring_ring::Crc32c;
 
 use super::bytes::{put_u32, put_u64, u32_at, u64_at};
 use super::frame::{FrameError, HEADER, check, finish};
-use crate::types::{LogIndex, Term};
+use crate::members::NodeSet;
+use crate::snapshot::Snapshot;
+use crate::types::{EntryId, LogIndex, Term};
 
 /// Where the records of an append begin in its frame.
 pub const APPEND_HEADER: usize = HEADER + 32;
+/// Where the bytes of a snapshot begin in the frame of a chunk.
+pub const CHUNK_HEADER: usize = HEADER + 48;
 
 const PRE_VOTE: u8 = 1;
 const VOTE: u8 = 2;
@@ -16,11 +20,14 @@ const VOTE_ANSWER: u8 = 4;
 const APPEND: u8 = 5;
 const APPEND_ANSWER: u8 = 6;
 const APPEND_REFUSAL: u8 = 7;
+const INSTALL_SNAPSHOT: u8 = 8;
+const SNAPSHOT_ANSWER: u8 = 9;
 
 const VOTE_SIZE: usize = HEADER + 16;
 const VOTE_ANSWER_SIZE: usize = HEADER + 8;
 const APPEND_ANSWER_SIZE: usize = HEADER + 24;
 const APPEND_REFUSAL_SIZE: usize = HEADER + 32;
+const SNAPSHOT_ANSWER_SIZE: usize = HEADER + 24;
 
 /// One message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,6 +47,10 @@ pub enum Message<'b> {
     AppendAnswer(AppendAnswer),
     /// The append does not follow on the follower's log.
     AppendRefusal(AppendRefusal),
+    /// A piece of the leader's snapshot (Raft figure 13).
+    InstallSnapshot(InstallSnapshot<'b>),
+    /// How much of it the follower has.
+    SnapshotAnswer(SnapshotAnswer),
 }
 
 /// A candidate's claim; the frame's term is the candidate's own.
@@ -114,6 +125,32 @@ pub struct AppendRefusal {
     pub hint_term: Term,
 }
 
+/// A chunk of a snapshot.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct InstallSnapshot<'b> {
+    /// Of which snapshot. All of it stands in every chunk, so that any chunk may be the first that arrives.
+    pub snapshot: Snapshot,
+    /// Where the chunk begins in the snapshot, in bytes.
+    pub offset: u64,
+    /// The pipeline this chunk belongs to (L8).
+    pub session: u32,
+    /// The bytes.
+    pub data: &'b [u8],
+}
+
+/// A follower's progress with a snapshot that is not complete; once it is, an [`AppendAnswer`] says so.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct SnapshotAnswer {
+    /// The pipeline it belongs to.
+    pub session: u32,
+    /// The last entry that the snapshot covers.
+    pub last: LogIndex,
+    /// How many of its first bytes the follower has: where to go on (S1).
+    pub received: u64,
+}
+
 impl<'b> Message<'b> {
     pub(super) const fn kind(&self) -> u8 {
         match self {
@@ -124,6 +161,8 @@ impl<'b> Message<'b> {
             Self::Append(_) => APPEND,
             Self::AppendAnswer(_) => APPEND_ANSWER,
             Self::AppendRefusal(_) => APPEND_REFUSAL,
+            Self::InstallSnapshot(_) => INSTALL_SNAPSHOT,
+            Self::SnapshotAnswer(_) => SNAPSHOT_ANSWER,
         }
     }
 
@@ -137,6 +176,8 @@ impl<'b> Message<'b> {
             VOTE => VoteRequest::open(whole(bytes, crc)?).map(Self::Vote),
             PRE_VOTE_ANSWER => VoteAnswer::open(whole(bytes, crc)?).map(Self::PreVoteAnswer),
             VOTE_ANSWER => VoteAnswer::open(whole(bytes, crc)?).map(Self::VoteAnswer),
+            INSTALL_SNAPSHOT => InstallSnapshot::open(bytes, crc).map(Self::InstallSnapshot),
+            SNAPSHOT_ANSWER => SnapshotAnswer::open(whole(bytes, crc)?).map(Self::SnapshotAnswer),
             _ => Err(FrameError::Malformed),
         }
     }
@@ -149,6 +190,8 @@ impl<'b> Message<'b> {
             Self::AppendRefusal(refusal) => refusal.seal(buffer.first_chunk_mut()?, crc),
             Self::PreVote(request) | Self::Vote(request) => request.seal(buffer.first_chunk_mut()?, crc),
             Self::PreVoteAnswer(answer) | Self::VoteAnswer(answer) => answer.seal(buffer.first_chunk_mut()?, crc),
+            Self::InstallSnapshot(chunk) => chunk.seal(buffer.first_chunk_mut()?, crc)?,
+            Self::SnapshotAnswer(answer) => answer.seal(buffer.first_chunk_mut()?, crc),
         })
     }
 }
@@ -253,6 +296,65 @@ impl AppendRefusal {
         put_u32::<36, APPEND_REFUSAL_SIZE>(frame, self.room);
         put_u32::<40, APPEND_REFUSAL_SIZE>(frame, self.hint_term.0);
         put_u32::<44, APPEND_REFUSAL_SIZE>(frame, 0);
+        finish(frame, crc)
+    }
+}
+
+impl<'b> InstallSnapshot<'b> {
+    fn open(bytes: &'b [u8], crc: Crc32c) -> Result<Self, FrameError> {
+        let frame: &[u8; CHUNK_HEADER] = check(bytes, crc)?;
+        let data = bytes.get(CHUNK_HEADER..).unwrap_or_default();
+        if data.len() != u32_at::<60, CHUNK_HEADER>(frame) as usize {
+            return Err(FrameError::Length);
+        }
+        if crc(0, data) != u32_at::<56, CHUNK_HEADER>(frame) {
+            return Err(FrameError::Checksum);
+        }
+        let last = EntryId {
+            index: LogIndex(u64_at::<16, CHUNK_HEADER>(frame)),
+            term: Term(u32_at::<40, CHUNK_HEADER>(frame)),
+        };
+        let snapshot = Snapshot {
+            last,
+            length: u64_at::<24, CHUNK_HEADER>(frame),
+            checksum: u32_at::<44, CHUNK_HEADER>(frame),
+            voters: NodeSet::from_bits(u32_at::<48, CHUNK_HEADER>(frame)),
+        };
+        let offset = u64_at::<32, CHUNK_HEADER>(frame);
+        if offset.checked_add(data.len() as u64).is_none_or(|end| end > snapshot.length) {
+            return Err(FrameError::Malformed);
+        }
+        Ok(Self { snapshot, offset, session: u32_at::<52, CHUNK_HEADER>(frame), data })
+    }
+
+    fn seal(&self, frame: &mut [u8; CHUNK_HEADER], crc: Crc32c) -> Option<usize> {
+        put_u64::<16, CHUNK_HEADER>(frame, self.snapshot.last.index.0);
+        put_u64::<24, CHUNK_HEADER>(frame, self.snapshot.length);
+        put_u64::<32, CHUNK_HEADER>(frame, self.offset);
+        put_u32::<40, CHUNK_HEADER>(frame, self.snapshot.last.term.0);
+        put_u32::<44, CHUNK_HEADER>(frame, self.snapshot.checksum);
+        put_u32::<48, CHUNK_HEADER>(frame, self.snapshot.voters.bits());
+        put_u32::<52, CHUNK_HEADER>(frame, self.session);
+        put_u32::<56, CHUNK_HEADER>(frame, crc(0, self.data));
+        put_u32::<60, CHUNK_HEADER>(frame, u32::try_from(self.data.len()).ok()?);
+        Some(finish(frame, crc))
+    }
+}
+
+impl SnapshotAnswer {
+    fn open(frame: &[u8; SNAPSHOT_ANSWER_SIZE]) -> Result<Self, FrameError> {
+        Ok(Self {
+            last: LogIndex(u64_at::<16, SNAPSHOT_ANSWER_SIZE>(frame)),
+            received: u64_at::<24, SNAPSHOT_ANSWER_SIZE>(frame),
+            session: u32_at::<32, SNAPSHOT_ANSWER_SIZE>(frame),
+        })
+    }
+
+    fn seal(&self, frame: &mut [u8; SNAPSHOT_ANSWER_SIZE], crc: Crc32c) -> usize {
+        put_u64::<16, SNAPSHOT_ANSWER_SIZE>(frame, self.last.0);
+        put_u64::<24, SNAPSHOT_ANSWER_SIZE>(frame, self.received);
+        put_u32::<32, SNAPSHOT_ANSWER_SIZE>(frame, self.session);
+        put_u32::<36, SNAPSHOT_ANSWER_SIZE>(frame, 0);
         finish(frame, crc)
     }
 }

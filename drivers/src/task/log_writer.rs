@@ -1,6 +1,7 @@
 //! Makes durable what is accepted: watches `accepted`, moves `flushed`.
 
 use core::fmt;
+use core::sync::atomic::Ordering;
 
 use embassy_futures::yield_now;
 use quoring_ring::Flusher;
@@ -9,6 +10,13 @@ use crate::halt::Halt;
 use crate::platform::Platform;
 use crate::shared::Shared;
 use crate::store::LogStore;
+
+/// What there is to do.
+enum Work {
+    Halt(Halt),
+    Append,
+    Tidy,
+}
 
 /// The log writer. The only one that appends to the store and moves `flushed`.
 pub struct LogWriter<'a, P: Platform> {
@@ -31,28 +39,58 @@ impl<'a, P: Platform> LogWriter<'a, P> {
     /// Runs until the node halts. Not cancel-safe: a node without its log writer must be dropped whole.
     pub async fn run(mut self) -> Halt {
         let shared = self.shared;
+        // What a store leaves for when there is time, it may have left since before the restart.
+        let mut untidy = true;
         loop {
             let flusher = &self.flusher;
-            let halted = shared.wakes.log_writer.until(|| match shared.halted() {
-                Some(halt) => Some(Some(halt)),
-                None => flusher.pending().then_some(None),
+            let work = shared.wakes.log_writer.until(|| match shared.halted() {
+                Some(halt) => Some(Work::Halt(halt)),
+                None if flusher.pending() => Some(Work::Append),
+                None => (untidy || shared.purges.load(Ordering::Acquire)).then_some(Work::Tidy),
             });
-            if let Some(halt) = halted.await {
-                return halt;
+            let done = match work.await {
+                Work::Halt(halt) => return halt,
+                Work::Append => self.append().await.map(|()| true),
+                Work::Tidy => self.tidy().await,
+            };
+            match done {
+                Ok(more) => untidy = more,
+                Err(halt) => return shared.halt(halt),
             }
-            // Group commit: whatever was accepted while the last write ran goes in this one.
-            let batch = self.flusher.gather(self.buffer);
-            let records = self.buffer.get(..batch.bytes).unwrap_or_default();
-            if !records.is_empty() {
-                let written = shared.write_store(async |store| store.append(records).await).await;
-                if written.is_err() {
-                    return shared.halt(Halt::Append);
-                }
-            }
-            self.flusher.publish(batch.end);
-            shared.flushed();
             // Who waited for the store while this task had it comes in before the next write.
             yield_now().await;
         }
+    }
+
+    /// Group commit: whatever was accepted while the last write ran goes in this one.
+    async fn append(&mut self) -> Result<(), Halt> {
+        let shared = self.shared;
+        let batch = self.flusher.gather(self.buffer);
+        let records = self.buffer.get(..batch.bytes).unwrap_or_default();
+        let space = shared.write_store(async |store| {
+            if !records.is_empty() {
+                store.append(records).await?;
+            }
+            Ok(store.space())
+        });
+        let space = space.await.map_err(|_: <P::Store as LogStore>::Error| Halt::Append)?;
+        self.flusher.publish(batch.end);
+        shared.flushed(&space);
+        Ok(())
+    }
+
+    /// Nothing waits to be written: passes on what may be purged, and lets the store do a piece of what it will need. Whether there is more of that.
+    async fn tidy(&mut self) -> Result<bool, Halt> {
+        let shared = self.shared;
+        shared.purges.store(false, Ordering::Relaxed);
+        let allowed = shared.with(|state| state.raft.may_purge());
+        let done = shared.write_store(async |store| {
+            store.purge(allowed);
+            let more = store.tidy().await?;
+            Ok((more, store.space()))
+        });
+        let (more, space) = done.await.map_err(|_: <P::Store as LogStore>::Error| Halt::Tidy)?;
+        shared.flushed(&space);
+        Ok(more)
     }
 }

@@ -4,13 +4,14 @@ use core::fmt;
 
 use embassy_futures::select::{Either, select};
 use embassy_futures::yield_now;
-use quoring_core::{Handled, Instant, LogIndex};
+use quoring_core::{Chunk, Handled, LogIndex, Stored};
 
 use super::replicator::read_term;
 use crate::clock::Clock;
 use crate::halt::Halt;
 use crate::platform::Platform;
 use crate::shared::Shared;
+use crate::store::{LogStore, SnapshotError};
 use crate::transport::Transport;
 
 /// The receiver.
@@ -61,18 +62,54 @@ impl<'a, P: Platform> Receiver<'a, P> {
 /// Hands in a frame, with the terms the core asks for. Each look-up lets the core get past one entry of the frame, so this ends.
 async fn handle<P: Platform>(shared: &Shared<'_, P>, frame: &[u8]) -> Result<(), Halt> {
     loop {
-        let now: Instant = shared.clock.now();
+        let now = shared.clock.now();
         // A frame that cannot be read is counted by the core, and was as good as lost.
-        let Ok(Handled::NeedsTerm(index)) = shared.step(|state| state.raft.handle_message(now, frame)) else {
-            return Ok(());
-        };
-        recall(shared, index).await?;
+        match shared.step(|state| state.raft.handle_message(now, frame)) {
+            Ok(Handled::NeedsTerm(index)) => recall(shared, index).await?,
+            Ok(Handled::Chunk(chunk)) => return store_chunk(shared, &chunk, frame).await,
+            Ok(Handled::Done) | Err(_) => return Ok(()),
+        }
     }
 }
 
 async fn recall<P: Platform>(shared: &Shared<'_, P>, index: LogIndex) -> Result<(), Halt> {
-    let term = shared.read_store(&shared.wakes.receiver, async |store| read_term(store, index).await).await;
-    let term = term.ok_or_else(|| shared.halt(Halt::Read(index)))?;
-    shared.with(|state| state.raft.recall(index, term));
+    let term = shared.use_store(&shared.wakes.receiver, async |store| read_term(store, index).await).await;
+    match term {
+        Some(term) => shared.with(|state| state.raft.recall(index, term)),
+        // It was purged meanwhile: the core asks no more.
+        None if shared.is_gone(index) => {}
+        None => return Err(shared.halt(Halt::Read(index))),
+    }
+    Ok(())
+}
+
+/// Writes a piece of a leader's snapshot to the store, straight out of the frame: no buffer holds it, and the next frame waits. The leader sends the next
+/// piece only when this one is answered.
+async fn store_chunk<P: Platform>(shared: &Shared<'_, P>, chunk: &Chunk, frame: &[u8]) -> Result<(), Halt> {
+    let bytes = frame.get(chunk.at..).and_then(|rest| rest.get(..chunk.len)).unwrap_or_default();
+    let (snapshot, last) = (&chunk.snapshot, chunk.snapshot.last);
+    let written = if snapshot.length > shared.snapshot_limit {
+        Err(SnapshotError::TooLarge)
+    } else {
+        let write = shared.use_store(&shared.wakes.receiver, async |store| {
+            if chunk.offset == 0 {
+                store.begin_snapshot(last).await.map_err(SnapshotError::Store)?;
+            }
+            store.write_snapshot(last, chunk.offset, bytes).await?;
+            if chunk.is_last() { store.finish_snapshot(snapshot).await } else { Ok(()) }
+        });
+        write.await
+    };
+    let stored = match written {
+        Ok(()) => Stored::Yes,
+        Err(SnapshotError::TooLarge) => Stored::TooLarge,
+        Err(SnapshotError::Superseded | SnapshotError::Mismatch) => Stored::Broken,
+        Err(SnapshotError::Store(_)) => return Err(shared.halt(Halt::Snapshot)),
+    };
+    let now = shared.clock.now();
+    shared.step(|state| state.raft.handle_chunk(now, chunk, stored));
+    if stored == Stored::Yes && chunk.is_last() {
+        shared.snapshot_is_durable();
+    }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use quoring_core::{LogIndex, NodeId, RingBatch, StoreBatch, Term, Transmit};
+use quoring_core::{ChunkBatch, LogIndex, NodeId, RingBatch, StoreBatch, Term, Transmit};
 use quoring_ring::{HEADER, Header};
 
 use crate::clock::Clock;
@@ -56,6 +56,10 @@ impl<'a, P: Platform> Replicator<'a, P> {
                     Ok(len) => len,
                     Err(halt) => return halt,
                 },
+                Ok(Transmit::FromSnapshot(batch)) => match self.read_chunk(wake, &batch).await {
+                    Ok(len) => len,
+                    Err(halt) => return halt,
+                },
             };
             if let Some(frame) = len.and_then(|len| self.frame.get(..len)) {
                 // A frame the link refuses is a lost frame.
@@ -89,6 +93,8 @@ impl<'a, P: Platform> Replicator<'a, P> {
             }
             // The new leader's entries may have replaced the batch while this task waited for the store.
             Err(_) if shared.ring.leading() != batch.term.0 => Ok(None),
+            // Or it was purged: the core then finds something else to send.
+            Err(Unread::Failed(index)) if shared.is_gone(index) => Ok(None),
             Err(Unread::TooSmall) => {
                 shared.step(|state| state.raft.postpone(now, batch));
                 Ok(None)
@@ -97,12 +103,28 @@ impl<'a, P: Platform> Replicator<'a, P> {
         }
     }
 
+    /// Reads a piece of the snapshot, and asks the core for the header.
+    async fn read_chunk(&mut self, wake: &Wake<P::Mutex>, batch: &ChunkBatch) -> Result<Option<usize>, Halt> {
+        let (shared, snapshot) = (self.shared, &batch.snapshot);
+        let bytes = self.frame.get_mut(batch.at..).and_then(|rest| rest.get_mut(..batch.len)).unwrap_or_default();
+        let read = shared.use_store(wake, async |store| store.read_snapshot(snapshot, batch.offset, bytes).await).await;
+        match read {
+            Ok(len) if len == batch.len => {
+                let now = shared.clock.now();
+                Ok(shared.step(|state| state.raft.seal_chunk(now, batch, self.frame)))
+            }
+            // A newer one has taken its place: the core goes on with that.
+            _ if shared.with(|state| state.raft.snapshot() != Some(snapshot)) => Ok(None),
+            _ => Err(shared.halt(Halt::Snapshot)),
+        }
+    }
+
     async fn read_records(&mut self, wake: &Wake<P::Mutex>, batch: &StoreBatch) -> Result<Read, Unread> {
         let (shared, prev) = (self.shared, batch.first.previous());
         let prev_term = match batch.prev_term {
             Some(term) => term,
             None => {
-                let term = shared.read_store(wake, async |store| read_term(store, prev).await).await;
+                let term = shared.use_store(wake, async |store| read_term(store, prev).await).await;
                 term.ok_or(Unread::Failed(prev))?
             }
         };
@@ -112,7 +134,7 @@ impl<'a, P: Platform> Replicator<'a, P> {
         while read.last < batch.last {
             let index = read.last.next();
             let rest = records.get_mut(read.bytes..).unwrap_or_default();
-            match shared.read_store(wake, async |store| store.read(index, rest).await).await {
+            match shared.use_store(wake, async |store| store.read(index, rest).await).await {
                 Ok(size) => (read.last, read.bytes) = (index, read.bytes + size),
                 // What is accepted and not yet durable is still in the ring, and what does not fit goes in the next frame.
                 Err(ReadError::Missing | ReadError::TooSmall(_)) if read.last >= batch.first => break,
@@ -138,6 +160,13 @@ struct Read {
     prev_term: Term,
     last: LogIndex,
     bytes: usize,
+}
+
+impl<P: Platform> Shared<'_, P> {
+    /// Whether the entry is no longer in the log, by rights.
+    pub(super) fn is_gone(&self, index: LogIndex) -> bool {
+        self.with(|state| index <= state.raft.start())
+    }
 }
 
 /// The term of an entry in the store.

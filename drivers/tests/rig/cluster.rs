@@ -10,7 +10,8 @@ use embassy_sync::blocking_mutex::raw::NoopRawMutex;
 use futures_lite::future::block_on;
 use quoring::transport::memory::{MemoryNetwork, MemoryTransport};
 use quoring::{
-    ClusterId, Committed, Config, Duration, Halt, Node, NodeId, NodeSet, Platform, Replicator, Resources, Role, Tasks,
+    ClusterId, Committed, Config, Duration, Halt, Node, NodeId, NodeSet, Platform, Replicator, Resources, Role, Step,
+    Tasks,
 };
 
 use super::medium::TestLog;
@@ -171,7 +172,8 @@ impl Application {
     async fn apply<P: Platform>(self: Rc<Self>, node: Node<'static, P>, mut committed: Committed<'static, P>) {
         let halt = loop {
             let entry = match committed.next().await {
-                Ok(entry) => entry,
+                Ok(Step::Apply(entry)) => entry,
+                Ok(Step::Save(_) | Step::Restore(_)) => continue,
                 Err(halt) => break halt,
             };
             let status = node.status();

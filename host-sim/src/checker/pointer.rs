@@ -90,6 +90,8 @@ pub(super) mod tests {
             committed: LogIndex(committed),
             applied: LogIndex(applied),
             durable: LogIndex(durable),
+            snapshot: LogIndex::ZERO,
+            start: LogIndex::ZERO,
             accepted: Position::new(8),
             flushed: Position::new(8),
         }

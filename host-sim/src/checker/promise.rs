@@ -64,6 +64,15 @@ fn says(frame: &Frame<'_>, log: &Log, commit: &Commit) -> Verdict {
             Ok(())
         }
         Message::AppendRefusal(_) => recorded(frame.term, "refused"),
+        Message::InstallSnapshot(chunk) => {
+            recorded(frame.term, "sent a snapshot")?;
+            let last = chunk.snapshot.last.index;
+            if last.0 > commit.last() {
+                return Err(format!("sent a snapshot up to {last}; only {} are committed", commit.last()));
+            }
+            Ok(())
+        }
+        Message::SnapshotAnswer(_) => recorded(frame.term, "acknowledged a chunk"),
     }
 }
 

@@ -1,0 +1,133 @@
+//! Making a snapshot: the application writes its state, the store keeps it.
+
+use core::fmt;
+
+use quoring_core::{EntryId, LogIndex, Snapshot, Term};
+
+use super::{Committed, Lent};
+use crate::halt::Halt;
+use crate::platform::Platform;
+use crate::store::{LogStore, SnapshotError};
+
+/// A snapshot that the application should make of its state as it is after entry [`index`](Self::index).
+///
+/// Write the bytes in as many pieces as you like, then [`finish`](Self::finish). Dropping it before declines. No entry is applied meanwhile, but the node
+/// goes on. The bytes must be the same on every node for the same state only if transfers should survive a change of leader.
+pub struct Save<'s, 'a, P: Platform> {
+    committed: &'s mut Committed<'a, P>,
+    length: u64,
+    checksum: u32,
+}
+
+/// Why a snapshot was not made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum SaveError {
+    /// The store has no room for more than this many bytes. Without snapshots the log fills up, and proposals are refused.
+    TooLarge(u64),
+    /// A leader's snapshot takes its place: drop it and ask for the next step.
+    Superseded,
+    /// The node has stopped.
+    Halted(Halt),
+}
+
+impl<'s, 'a, P: Platform> Save<'s, 'a, P> {
+    pub(super) fn new(committed: &'s mut Committed<'a, P>) -> Self {
+        Self { committed, length: 0, checksum: 0 }
+    }
+
+    /// The last entry whose effect the snapshot must have.
+    pub const fn index(&self) -> LogIndex {
+        self.last().index
+    }
+
+    /// The term of that entry.
+    pub const fn term(&self) -> Term {
+        self.last().term
+    }
+
+    /// The most bytes that the store takes.
+    pub fn limit(&self) -> u64 {
+        self.committed.shared.snapshot_limit
+    }
+
+    /// Writes the next bytes.
+    ///
+    /// # Errors
+    /// See [`SaveError`]; the snapshot cannot be finished any more.
+    pub async fn write(&mut self, bytes: &[u8]) -> Result<(), SaveError> {
+        let (shared, last, limit) = (self.committed.shared, self.last(), self.limit());
+        // A piece at a time, so that the log writer need not wait for all of them.
+        for piece in bytes.chunks(self.committed.buffer.len().max(1)) {
+            let offset = self.length;
+            if offset + piece.len() as u64 > limit {
+                return Err(SaveError::TooLarge(limit));
+            }
+            let write = shared.use_store(&shared.wakes.committed, async |store| {
+                if offset == 0 {
+                    store.begin_snapshot(last).await.map_err(SnapshotError::Store)?;
+                }
+                store.write_snapshot(last, offset, piece).await
+            });
+            let written = write.await;
+            self.check(written)?;
+            self.checksum = (shared.crc)(self.checksum, piece);
+            self.length += piece.len() as u64;
+        }
+        Ok(())
+    }
+
+    /// Makes the snapshot durable; from now on the log below it may go.
+    ///
+    /// # Errors
+    /// See [`SaveError`]; there is no new snapshot then.
+    pub async fn finish(self) -> Result<(), SaveError> {
+        let (shared, length) = (self.committed.shared, self.length);
+        let voters = shared.with(|state| state.raft.config().voters);
+        let snapshot = Snapshot { last: self.last(), length, checksum: self.checksum, voters };
+        let finish = shared.use_store(&shared.wakes.committed, async |store| {
+            if length == 0 {
+                store.begin_snapshot(snapshot.last).await.map_err(SnapshotError::Store)?;
+            }
+            store.finish_snapshot(&snapshot).await
+        });
+        let finished = finish.await;
+        self.check(finished)?;
+        self.committed.lent = Lent::Nothing;
+        shared.step(|state| state.raft.handle_saved(&snapshot));
+        shared.snapshot_is_durable();
+        Ok(())
+    }
+
+    const fn last(&self) -> EntryId {
+        self.committed.applied
+    }
+
+    fn check<E>(&self, result: Result<(), SnapshotError<E>>) -> Result<(), SaveError> {
+        let shared = self.committed.shared;
+        result.map_err(|error| match error {
+            SnapshotError::TooLarge => SaveError::TooLarge(shared.snapshot_limit),
+            SnapshotError::Superseded | SnapshotError::Mismatch => SaveError::Superseded,
+            SnapshotError::Store(_) => SaveError::Halted(shared.halt(Halt::Snapshot)),
+        })
+    }
+}
+
+impl<P: Platform> fmt::Debug for Save<'_, '_, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Save").field("last", &self.last()).field("length", &self.length).finish()
+    }
+}
+
+impl fmt::Display for SaveError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLarge(limit) => write!(f, "the store has room for a snapshot of {limit} bytes"),
+            Self::Superseded => f.write_str("a leader's snapshot takes its place"),
+            Self::Halted(halt) => halt.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for SaveError {}
