@@ -57,7 +57,7 @@ pub enum ConfigError {
     Voters,
     /// There is memory for fewer peers than the cluster has.
     Peers,
-    /// The frame or the ring is too small for a single record.
+    /// The frame or the ring is too small for a single record, or, if the store holds snapshots, the frame for a piece of one: 80 bytes.
     FrameTooSmall,
 }
 

@@ -11,7 +11,7 @@ mod transmit;
 use core::fmt;
 
 use heapless::Deque;
-use quoring_ring::{ALIGN, Checksum, Position, Writer};
+use quoring_ring::{Checksum, Position, Writer};
 
 pub use self::propose::{ProposeError, command_limit};
 pub use self::snapshot::{Chunk, ChunkBatch, Stored};
@@ -30,7 +30,7 @@ use crate::space::Space;
 use crate::term_runs::TermRuns;
 use crate::types::{EntryId, Instant, LogIndex, NodeId, Term};
 use crate::vote;
-use crate::wire::{CHUNK_HEADER, Envelope, FrameError, Message, VoteAnswer};
+use crate::wire::{Envelope, FrameError, Message, VoteAnswer};
 
 /// How many events are kept until somebody takes them.
 const EVENTS: usize = 8;
@@ -140,9 +140,6 @@ impl<'a> Raft<'a> {
             }
         }
         let command_limit = command_limit(ring.capacity(), frame).ok_or(ConfigError::FrameTooSmall)?;
-        if frame < CHUNK_HEADER + ALIGN {
-            return Err(ConfigError::FrameTooSmall);
-        }
         let mut raft = Self {
             envelope: Envelope { cluster: config.cluster, node: config.id, crc: config.crc },
             checksum: Checksum::new(config.cluster.0, config.crc),

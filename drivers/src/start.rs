@@ -2,8 +2,9 @@
 
 use core::fmt;
 
+use quoring_core::wire::CHUNK_HEADER;
 use quoring_core::{Config, ConfigError, Raft, Recovery, RecoveryError};
-use quoring_ring::Checksum;
+use quoring_ring::{ALIGN, Checksum};
 
 use crate::clock::Clock;
 use crate::committed::Committed;
@@ -49,6 +50,9 @@ pub async fn new<
 where
     P: Platform,
 {
+    if store.snapshot_limit() > 0 && FRAME < CHUNK_HEADER + ALIGN {
+        return Err(StartError::Config(ConfigError::FrameTooSmall));
+    }
     let mut recovery = Recovery::new(config.cluster, config.crc);
     store.recover(&mut recovery).await.map_err(StartError::Store)?;
     let recovered = recovery.finish().map_err(StartError::Recovery)?;

@@ -1,10 +1,10 @@
 //! The format of `core/WIRE.md`: its vectors in both directions, and everything a link can do to them.
 
 use quoring_core::wire::{
-    APPEND_HEADER, Append, AppendAnswer, AppendRefusal, Envelope, FrameError, HEADER, Message, VERSION, VoteAnswer,
-    VoteRequest,
+    APPEND_HEADER, Append, AppendAnswer, AppendRefusal, CHUNK_HEADER, Envelope, FrameError, HEADER, InstallSnapshot,
+    Message, SnapshotAnswer, VERSION, VoteAnswer, VoteRequest,
 };
-use quoring_core::{ClusterId, LogIndex, NodeId, Recovery, Term};
+use quoring_core::{ClusterId, EntryId, LogIndex, NodeId, NodeSet, Recovery, Snapshot, Term};
 use quoring_ring::{Checksum, DEFAULT_CRC32C, Header, Kind, Record, Records};
 use quoring_tests::random::Random;
 
@@ -48,6 +48,14 @@ fn messages(records: &[u8]) -> Vec<(u8, u32, Message<'_>)> {
         hint: LogIndex(6),
         hint_term: Term(4),
     };
+    let snapshot = Snapshot {
+        last: EntryId { term: Term(5), index: LogIndex(9) },
+        length: 24,
+        checksum: 0x98614D82,
+        voters: NodeSet::from_bits(0b111),
+    };
+    let chunk = InstallSnapshot { snapshot, offset: 0, session: 0x0A0B_0C0D, data: b"state of nodes, " };
+    let received = SnapshotAnswer { session: 0x0A0B_0C0D, last: LogIndex(9), received: 16 };
     vec![
         (1, 6, Message::PreVote(request)),
         (1, 7, Message::Vote(request)),
@@ -57,12 +65,18 @@ fn messages(records: &[u8]) -> Vec<(u8, u32, Message<'_>)> {
         (1, 7, Message::Append(Append { respond: false, bytes: records.len() as u16, records, ..append })),
         (2, 7, Message::AppendAnswer(answer)),
         (2, 7, Message::AppendRefusal(refusal)),
+        (1, 7, Message::InstallSnapshot(chunk)),
+        (2, 7, Message::SnapshotAnswer(received)),
     ]
 }
 
 /// The bytes before the records.
 fn fixed(frame: &[u8]) -> usize {
-    if frame[5] == 5 { APPEND_HEADER } else { frame.len() }
+    match frame[5] {
+        5 => APPEND_HEADER,
+        8 => CHUNK_HEADER,
+        _ => frame.len(),
+    }
 }
 
 #[test]
@@ -180,7 +194,7 @@ fn frames_of_other_clusters_versions_kinds_and_nodes_are_refused() {
         for version in (0..=u8::MAX).filter(|&version| version != VERSION) {
             assert_eq!(node.open(&with(&bytes, 4, version)), Err(FrameError::Version(version)), "{title}");
         }
-        for kind in (0..=u8::MAX).filter(|kind| !(1..=7).contains(kind)) {
+        for kind in (0..=u8::MAX).filter(|kind| !(1..=9).contains(kind)) {
             assert_eq!(node.open(&with(&bytes, 5, kind)), Err(FrameError::Malformed), "{title}, kind {kind}");
         }
         for from in 32..=u8::MAX {

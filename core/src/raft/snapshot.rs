@@ -338,6 +338,10 @@ impl Raft<'_> {
         let Peer { offset, session, .. } = *peer;
         let rest = usize::try_from(snapshot.length.saturating_sub(offset)).unwrap_or(usize::MAX);
         let room = frame.len().saturating_sub(CHUNK_HEADER) / ALIGN * ALIGN;
+        if room == 0 {
+            // A node whose store holds snapshots does not start with such frames.
+            return None;
+        }
         let batch = ChunkBatch { term, snapshot, offset, at: CHUNK_HEADER, len: room.min(rest), peer: to, session };
         Some(Transmit::FromSnapshot(batch))
     }
