@@ -69,6 +69,8 @@ struct Effects {
     accepted: bool,
     committed: bool,
     earlier: bool,
+    /// The application should make a snapshot.
+    wants: bool,
     woken: Woken,
 }
 
@@ -133,12 +135,11 @@ impl<'a, P: Platform> Shared<'a, P> {
     /// The log writer has moved `flushed`: answers may leave, entries may be committed, proposers may have room.
     pub(crate) fn flushed(&self, space: &Space) {
         let now = self.clock.now();
-        let (woken, wants) = self.step(|state| {
+        let woken = self.step(|state| {
             state.raft.handle_space(space);
             state.raft.handle_flushed(now);
-            (state.proposals.room(), state.raft.wants_snapshot())
+            state.proposals.room()
         });
-        self.ask_for_snapshot(wants);
         self.wakes.committed.notify();
         self.wake_proposals(woken);
     }
@@ -236,7 +237,8 @@ impl<'a, P: Platform> Shared<'a, P> {
         if effects.accepted {
             self.wakes.log_writer.notify();
         }
-        if effects.committed {
+        self.ask_for_snapshot(effects.wants);
+        if effects.committed || effects.wants {
             self.wakes.committed.notify();
         }
         if effects.earlier {
@@ -291,6 +293,7 @@ impl State<'_> {
             accepted: before.accepted != after.accepted,
             committed: before.committed != after.committed,
             earlier: deadline.is_some_and(|deadline| self.armed.is_some_and(|armed| deadline < armed)),
+            wants: self.raft.wants_snapshot(),
             woken: Woken::default(),
         };
         if before.office.is_some() && before.office != after.office {

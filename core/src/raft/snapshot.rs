@@ -128,17 +128,17 @@ impl Raft<'_> {
     }
 
     /// Whether the application should make a snapshot: after as many entries as the configuration says, or sooner if the log is half full. Not while a
-    /// snapshot travels from or to this node, which a new one would disturb, unless the log is almost full.
+    /// snapshot travels from or to this node, which a new one would disturb, nor soon after the application declined; unless the log is almost full.
     pub fn wants_snapshot(&self) -> bool {
-        let done = self.covered().index.max(self.snapshots.declined);
-        let (every, news) = (u64::from(self.config.snapshot_after), LogIndex(self.ring.applied()).since(done));
-        if news == 0 || news < every.div_ceil(16) || self.role == Role::Halted {
+        let (every, applied) = (u64::from(self.config.snapshot_after), LogIndex(self.ring.applied()));
+        let news = applied.since(self.covered().index);
+        if news < every.div_ceil(16) || self.role == Role::Halted {
             return false;
         }
         let Space { capacity, free, .. } = self.space;
-        let urgent = free < capacity / 4;
-        let due = news >= every || free < capacity / 2 && news >= every.div_ceil(4);
-        urgent || due && self.snapshots.incoming.is_none() && !self.sends_snapshot()
+        let since = applied.since(self.covered().index.max(self.snapshots.declined));
+        let due = since >= every || free < capacity / 2 && since >= every.div_ceil(4);
+        free < capacity / 4 || due && self.snapshots.incoming.is_none() && !self.sends_snapshot()
     }
 
     /// The application was asked for a snapshot when it had come to `applied`, and made none.
