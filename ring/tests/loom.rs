@@ -217,6 +217,33 @@ model! { truncate_and_append_again():
     fails_without_order_of_copy_and_judgement(Some(Step::Judge)) => "torn",
 }
 
+// Behind a start record, whoever sees what it commits finds no entry from before.
+
+fn start_anew() {
+    let ring = Shared::<8, 2>::new();
+    let mut ends = ring.ends();
+    put(&mut ends.writer, 1, 1);
+    put(&mut ends.writer, 1, 2);
+    ends.writer.commit(1);
+    let applier = thread::spawn({
+        let ring = ring.clone();
+        move || {
+            let reader = ring.ends().reader;
+            if reader.committed(0) >= 2 {
+                assert_eq!(term_of(reader, 2), None, "an entry that was never committed");
+            }
+        }
+    });
+    ends.flusher.publish(ends.writer.accepted());
+    ends.writer.append_start(2, 3).unwrap();
+    applier.join().unwrap();
+}
+
+model! { start_anew():
+    fails_without_order_of_slots_and_committed(Some(Step::Commit)) => "never committed",
+    fails_without_order_of_committed_and_find(Some(Step::SeeCommitted)) => "never committed",
+}
+
 // Rule 5: a message is of one log, or is not sent.
 
 /// What a replicator may leave out, or a core do in the wrong order.

@@ -69,6 +69,9 @@ impl Model {
                 return Some(AppendError::Full);
             }
         }
+        if record.kind == Kind::Start && record.index < self.committed {
+            return Some(AppendError::Committed);
+        }
         if record.size() > W / 2 {
             return Some(AppendError::TooLarge);
         }
@@ -86,6 +89,11 @@ impl Model {
             self.log.insert(record.index, start);
             self.slots.insert(record.index % SLOTS as u64, record.index);
             self.last = record.index;
+        }
+        if record.kind == Kind::Start {
+            self.log.clear();
+            self.slots.clear();
+            (self.last, self.committed) = (record.index, record.index);
         }
         self.records.insert(start, record);
         start
@@ -132,6 +140,7 @@ fn position(at: u64) -> Position {
 impl Pair<'_> {
     fn step(&mut self) {
         match self.random.below(12) {
+            5 if self.random.once_in(4) => self.start(),
             0..=1 => self.append(self.model.last + 1),
             2..=3 => self.append_span(),
             4 => {
@@ -218,6 +227,17 @@ impl Pair<'_> {
         self.check_appended(appended, refusal, record);
     }
 
+    /// The log starts anew behind an entry that a snapshot covers, ahead of the log, or in it.
+    fn start(&mut self) {
+        self.term += 1;
+        let index = (self.model.last + self.random.below(20)).saturating_sub(self.random.below(8));
+        let record = Written { kind: Kind::Start, term: self.term, index, payload: index.to_le_bytes().to_vec() };
+        let refusal = self.model.refusal(&record);
+        self.saw(if refusal.is_none() { "started anew" } else { "not started anew" });
+        let appended = self.ring.writer.append_start(self.term, index);
+        self.check_appended(appended, refusal, record);
+    }
+
     fn check_appended(
         &mut self,
         appended: Result<Position, AppendError>,
@@ -238,7 +258,8 @@ impl Pair<'_> {
         assert_eq!(batch.records as usize, expected.len());
         let gathered = Records::new(&buf[..batch.bytes]).map(Result::unwrap);
         for (record, expected) in gathered.zip(expected) {
-            let record = verified(record.bytes, expected.index);
+            let record = verified(record.bytes, if expected.kind == Kind::Start { 0 } else { expected.index });
+            assert_eq!(record.start(), (expected.kind == Kind::Start).then_some(expected.index));
             assert_eq!((record.header.kind, record.header.term), (expected.kind, expected.term));
             assert_eq!(record.payload, expected.payload);
         }
@@ -373,7 +394,9 @@ fn run(seeds: u64, steps: u32, units: u32, last: u64) {
             "full",
             "gap",
             "late completion",
+            "not started anew",
             "padded",
+            "started anew",
             "too large",
             "truncated",
         ];

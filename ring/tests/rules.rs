@@ -45,6 +45,48 @@ fn units(position: Position) -> u32 {
     position.get()
 }
 
+// A log that starts anew.
+
+/// covers: S4, L15
+#[test]
+fn behind_a_start_record_no_entry_from_before_is_found() {
+    ring!(ring: 64, 8);
+    (1..=5).for_each(|index| _ = put(&mut ring, 1, index, b"old").unwrap());
+    ring.writer.commit(2);
+    let far = (7 << 32) + 9;
+    ring.writer.append_start(3, far).unwrap();
+    assert_eq!((ring.writer.last(), ring.writer.committed()), (far, far));
+    assert!((1..=5).all(|index| copied(ring.reader, index).is_none()));
+    assert_eq!(put(&mut ring, 3, far, b"").err(), Some(AppendError::Committed));
+    assert_eq!(put(&mut ring, 3, far + 2, b"").err(), Some(AppendError::Gap));
+    put(&mut ring, 3, far + 1, b"new").unwrap();
+    assert_eq!(copied(ring.reader, far + 1), Some((3, b"new".to_vec())));
+
+    // The application jumps too: low halves of indices alone would not tell how far.
+    ring.writer.restored(far);
+    ring.applier.publish(far);
+    assert_eq!((ring.writer.applied(), ring.reader.committed(far)), (far, far));
+
+    let bytes = flush(&mut ring);
+    let start = Records::new(&bytes).map(Result::unwrap).nth(5).unwrap();
+    assert_eq!((start.header.kind, start.header.term, start.start()), (Kind::Start, 3, Some(far)));
+    verified(start.bytes, 0);
+}
+
+#[test]
+fn a_log_does_not_start_anew_below_what_is_committed_or_over_what_is_not_durable() {
+    ring!(ring: 16, 8);
+    (1..=3).for_each(|index| _ = put(&mut ring, 1, index, &[1; 16]).unwrap());
+    ring.writer.commit(3);
+    assert_eq!(ring.writer.append_start(2, 2).err(), Some(AppendError::Committed));
+    put(&mut ring, 1, 4, b"").unwrap();
+    assert_eq!(ring.writer.append_start(2, 9).err(), Some(AppendError::Full));
+    assert_eq!((ring.writer.last(), copied(ring.reader, 4).is_some()), (4, true), "nothing has changed");
+    flush(&mut ring);
+    ring.writer.append_start(2, 9).unwrap();
+    assert!(ring.writer.is_durable(9), "the snapshot is");
+}
+
 // Rule 1: append.
 
 /// covers: P3
