@@ -9,9 +9,10 @@
 //! ```
 //!
 //! A node prints each line once it is committed, from the first one on after a restart, and takes lines from its own standard input too.
-//! The client finds the leader and prints the answer to each line. What there is to copy is in `node.rs`.
+//! The client finds the leader and prints the answer to each line, which is its number. What there is to copy is in `node.rs` and `book.rs`.
 
 mod arguments;
+mod book;
 mod client;
 mod node;
 

@@ -1,7 +1,7 @@
 //! A node: what a program of your own does.
 
 use std::error::Error;
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, LineWriter, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::thread;
@@ -16,6 +16,8 @@ use quoring::{
     ClusterId, Committed, Config, Halt, Node, NodeId, NodeSet, Platform, ProposalError, ProposeError, Replicator,
     Resources, Step, Tasks,
 };
+
+use crate::book::Book;
 
 /// What the node stands on.
 struct Host;
@@ -40,9 +42,11 @@ pub(crate) fn run(id: NodeId, addresses: &[SocketAddr], folder: &Path) -> Result
 
     let store = FileLog::open(folder, CLUSTER, id)?;
     let transport = UdpTransport::bind(address, &peers)?;
-    let config = Config::new(id, CLUSTER, peers.iter().fold(NodeSet::EMPTY, |voters, &(peer, _)| voters.with(peer)));
+    let voters = peers.iter().fold(NodeSet::EMPTY, |voters, &(peer, _)| voters.with(peer));
+    let config = Config { snapshot_after: 400, ..Config::new(id, CLUSTER, voters) };
     let memory = Box::leak(Box::new(Memory::new())); // in firmware a static
     let (node, committed, runner) = block_on(quoring::new(config, store, transport, SystemClock::new(), memory))?;
+    eprintln!("holds entries up to {}", node.status().durable);
 
     // A file log blocks while it writes, so the log writer has a thread of its own; so has the application, which may take its time.
     let Tasks { log_writer, replicators, receiver, ticker } = runner.split();
@@ -55,20 +59,21 @@ pub(crate) fn run(id: NodeId, addresses: &[SocketAddr], folder: &Path) -> Result
     Err(block_on(apply(committed)).into())
 }
 
-/// The application: prints each command and answers how many there have been.
+/// Does what the node asks of the application, until the node stops.
 async fn apply(mut committed: Committed<'static, Host>) -> Halt {
-    for count in 1_u64.. {
+    let mut book = Book::default();
+    loop {
         match committed.next().await {
-            Ok(Step::Save(_) | Step::Restore(_)) => {}
             Ok(Step::Apply(entry)) => {
-                // Who reads the output may be gone; the node goes on.
-                let _ = io::stdout().write_all(&[entry.command(), b"\n"].concat());
-                entry.answer(format!("line {count}").as_bytes());
+                let answer = book.write(entry.command());
+                entry.answer(answer.as_bytes());
             }
+            // If it fails, the node asks again, or has stopped and says so.
+            Ok(Step::Save(save)) => drop(book.save(save).await),
+            Ok(Step::Restore(restore)) => drop(book.restore(restore).await),
             Err(halt) => return halt,
         }
     }
-    unreachable!("there are fewer than 2^64 entries")
 }
 
 /// Proposes each line and tells what became of it, in one line that begins with a word for the client.
@@ -89,6 +94,6 @@ fn propose_lines(node: Node<'static, Host>, lines: impl BufRead, mut replies: im
 fn take_clients(node: Node<'static, Host>, clients: &TcpListener) {
     for client in clients.incoming().flatten() {
         // What goes wrong with one client is its own affair.
-        thread::spawn(move || propose_lines(node, BufReader::new(&client), &client));
+        thread::spawn(move || propose_lines(node, BufReader::new(&client), LineWriter::new(&client)));
     }
 }

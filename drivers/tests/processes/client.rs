@@ -1,0 +1,71 @@
+//! One client.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Child, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+
+use super::{Cluster, Line, PATIENCE, command};
+
+/// The example in its other mode. Dropping it kills it.
+pub(crate) struct Client {
+    process: Child,
+    answers: Receiver<String>,
+    messages: Receiver<String>,
+}
+
+impl Client {
+    pub(crate) fn start(cluster: &Cluster) -> Self {
+        let mut command = command(&cluster.arguments(&["--client"]));
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut process = command.spawn().unwrap();
+        let answers = lines_of(process.stdout.take().unwrap());
+        let messages = lines_of(process.stderr.take().unwrap());
+        Self { process, answers, messages }
+    }
+
+    pub(crate) fn send(&mut self, line: &str) {
+        writeln!(self.process.stdin.as_mut().unwrap(), "{line}").unwrap();
+    }
+
+    /// The place that the answer gives to the line sent last.
+    pub(crate) fn place(&self) -> usize {
+        let answer = self.answers.recv_timeout(PATIENCE).expect("an answer in time");
+        answer.strip_prefix("line ").expect(&answer).parse().unwrap()
+    }
+
+    /// Proposes a line; it is acknowledged.
+    pub(crate) fn propose(&mut self, text: String) -> Line {
+        self.send(&text);
+        Line { place: self.place(), text }
+    }
+
+    /// The next node that the client reports as the leader.
+    pub(crate) fn leader(&self) -> usize {
+        let message = self.message();
+        let node = message.strip_prefix("node ").and_then(|rest| rest.strip_suffix(" leads"));
+        node.expect(&message).parse().unwrap()
+    }
+
+    pub(crate) fn message(&self) -> String {
+        self.messages.recv_timeout(PATIENCE).expect("a message in time")
+    }
+
+    /// The end of its input; its exit code.
+    pub(crate) fn end(mut self) -> Option<i32> {
+        self.process.wait().unwrap().code()
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn lines_of(output: impl Read + Send + 'static) -> Receiver<String> {
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || BufReader::new(output).lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+    receiver
+}
