@@ -216,9 +216,7 @@ impl<'a> Raft<'a> {
             Recorded::Pending => self.record_term(),
             _ => {}
         }
-        if self.is_installing() {
-            self.restart_log();
-        }
+        self.follow_restart();
         match self.role {
             Role::Leader => self.advance_commit(),
             Role::Follower => self.answer_leader(),

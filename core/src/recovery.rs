@@ -131,7 +131,8 @@ impl Recovery {
             return Err(RecoveryError::Hole(state.start.index));
         }
         // What is purged was covered: a log that begins right behind the snapshot goes on from it, even if it does not know the term there.
-        let follows = state.start.index == covered.index || self.meets == Some(covered.term);
+        let unknown = state.start.index == covered.index && state.start.term == Term::ZERO;
+        let follows = unknown || self.meets == Some(covered.term);
         state.restart = !follows;
         if state.restart {
             (state.start, state.last, state.runs) = (covered, covered.index, TermRuns::behind(covered));

@@ -6,7 +6,7 @@ use core::sync::atomic::{AtomicBool, Ordering, fence};
 use embassy_futures::yield_now;
 use embassy_sync::blocking_mutex::Mutex;
 use embassy_sync::mutex::{Mutex as StoreMutex, MutexGuard};
-use quoring_core::{EntryId, Instant, LogIndex, NodeId, NodeSet, Raft, Space, Term};
+use quoring_core::{EntryId, Instant, LogIndex, NodeId, NodeSet, Raft, Term};
 use quoring_ring::{Checksum, Crc32c, Position, Reader};
 
 use crate::answer::Answer;
@@ -133,15 +133,20 @@ impl<'a, P: Platform> Shared<'a, P> {
     }
 
     /// The log writer has moved `flushed`: answers may leave, entries may be committed, proposers may have room.
-    pub(crate) fn flushed(&self, space: &Space) {
+    pub(crate) fn flushed(&self) {
         let now = self.clock.now();
         let woken = self.step(|state| {
-            state.raft.handle_space(space);
             state.raft.handle_flushed(now);
             state.proposals.room()
         });
         self.wakes.committed.notify();
         self.wake_proposals(woken);
+    }
+
+    /// What the store has dropped is known before anybody else uses the store, and looks for it there in vain.
+    pub(crate) fn note_space(&self, store: &P::Store) {
+        let space = store.space();
+        self.with(|state| state.raft.handle_space(&space));
     }
 
     /// The application has moved `applied` past `entry`.

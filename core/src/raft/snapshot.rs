@@ -15,7 +15,7 @@
 //! to the same decision. But a *claim* may be broken: a candidate asks for votes with the log it has. So it gives up its candidacy before the log changes
 //! (S2). A leader's log has everything that is committed (leader completeness): there is nothing to install.
 
-use quoring_ring::{ALIGN, AppendError, UNIT, record_size};
+use quoring_ring::{ALIGN, AppendError, Position, UNIT, record_size};
 
 use super::transmit::Transmit;
 use super::{Handled, Raft, Recorded, Rule, count};
@@ -37,6 +37,11 @@ pub(super) struct Snapshots {
     incoming: Option<(Snapshot, u64)>,
     /// Finished in the store; the record that starts the log anew waits for room in the ring.
     installing: Option<EntryId>,
+    /// Entries up to this one may go. Less than what the newest covers as long as a log that contradicts it has not been started anew, durably: if half of
+    /// such a log were gone after a loss of power, the other half might seem to follow on the snapshot.
+    purgeable: LogIndex,
+    /// Where the record that started the log anew ends in the ring, until it is durable.
+    restarted: Option<Position>,
     /// How far the application was when it was last asked for a snapshot and made none.
     declined: LogIndex,
 }
@@ -45,7 +50,11 @@ impl Snapshots {
     /// What is left of them after a restart.
     pub(super) fn new(recovered: &Recovered) -> Self {
         let installing = recovered.restart.then_some(recovered.start);
-        Self { newest: recovered.snapshot, installing, ..Self::default() }
+        let purgeable = match recovered.snapshot {
+            Some(snapshot) if !recovered.restart => snapshot.last.index,
+            _ => LogIndex::ZERO,
+        };
+        Self { newest: recovered.snapshot, installing, purgeable, ..Self::default() }
     }
 }
 
@@ -116,7 +125,7 @@ impl Raft<'_> {
         if self.breaks(Rule::PurgeUncovered) {
             return LogIndex(self.ring.applied());
         }
-        self.covered().index
+        self.snapshots.purgeable
     }
 
     /// The store tells how much room it has, after each write.
@@ -150,6 +159,7 @@ impl Raft<'_> {
     pub fn handle_saved(&mut self, snapshot: &Snapshot) {
         if snapshot.last.index > self.covered().index {
             self.snapshots.newest = Some(*snapshot);
+            self.snapshots.purgeable = snapshot.last.index;
             self.tell(Event::Saves { last: snapshot.last.index });
         }
     }
@@ -253,6 +263,7 @@ impl Raft<'_> {
         self.snapshots.incoming = None;
         self.snapshots.newest = Some(*snapshot);
         if last.index <= self.last() && self.term_of(last.index) == Some(last.term) {
+            self.snapshots.purgeable = last.index;
             self.ring.commit(last.index.0);
             return self.holds(last.index);
         }
@@ -283,6 +294,7 @@ impl Raft<'_> {
             }
         }
         self.snapshots.installing = None;
+        self.snapshots.restarted = Some(self.ring.accepted());
         self.start = last;
         self.runs = TermRuns::behind(last);
         // The snapshot is, and covers all that the log now has.
@@ -290,6 +302,17 @@ impl Raft<'_> {
         self.tell(Event::Installs { last: last.index });
         if self.leader.is_some() {
             self.holds(last.index);
+        }
+    }
+
+    /// `flushed` has moved: the log that was started anew may be so durably, or there may be room to do it.
+    pub(super) fn follow_restart(&mut self) {
+        if self.snapshots.installing.is_some() {
+            self.restart_log();
+        }
+        if self.snapshots.restarted.is_some_and(|end| !self.ring.flushed().precedes(end)) {
+            self.snapshots.restarted = None;
+            self.snapshots.purgeable = self.snapshots.purgeable.max(self.start.index);
         }
     }
 

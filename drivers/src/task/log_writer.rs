@@ -67,15 +67,16 @@ impl<'a, P: Platform> LogWriter<'a, P> {
         let shared = self.shared;
         let batch = self.flusher.gather(self.buffer);
         let records = self.buffer.get(..batch.bytes).unwrap_or_default();
-        let space = shared.write_store(async |store| {
+        let written = shared.write_store(async |store| {
             if !records.is_empty() {
                 store.append(records).await?;
             }
-            Ok(store.space())
+            shared.note_space(store);
+            Ok(())
         });
-        let space = space.await.map_err(|_: <P::Store as LogStore>::Error| Halt::Append)?;
+        written.await.map_err(|_: <P::Store as LogStore>::Error| Halt::Append)?;
         self.flusher.publish(batch.end);
-        shared.flushed(&space);
+        shared.flushed();
         Ok(())
     }
 
@@ -87,10 +88,12 @@ impl<'a, P: Platform> LogWriter<'a, P> {
         let done = shared.write_store(async |store| {
             store.purge(allowed);
             let more = store.tidy().await?;
-            Ok((more, store.space()))
+            shared.note_space(store);
+            Ok(more)
         });
-        let (more, space) = done.await.map_err(|_: <P::Store as LogStore>::Error| Halt::Tidy)?;
-        shared.flushed(&space);
+        let more = done.await.map_err(|_: <P::Store as LogStore>::Error| Halt::Tidy)?;
+        // There may be more room.
+        shared.flushed();
         Ok(more)
     }
 }
