@@ -107,7 +107,7 @@ pub trait LogStore {
     /// Makes that snapshot the newest, durably, if it is whole: length and checksum are those of the bytes written.
     ///
     /// # Errors
-    /// See [`SnapshotError`].
+    /// See [`SnapshotError`]; [`Superseded`](SnapshotError::Superseded) also if the newest covers as much or more.
     async fn finish_snapshot(&mut self, snapshot: &Snapshot) -> Result<(), SnapshotError<Self::Error>> {
         let _ = snapshot;
         Err(SnapshotError::TooLarge)

@@ -110,14 +110,15 @@ impl Raft<'_> {
             // R12
             return count(&mut self.refusals.impossible);
         }
+        let purged = self.purged();
         let Some(peer) = self.answering(now, from, answer.session) else { return };
         peer.backoff = beat;
         peer.received(answer.received, answer.room);
         peer.next = peer.next.max(answer.received.next());
         match peer.mode {
             Mode::Probe if answer.received.next() >= peer.next => peer.mode = Mode::Replicate,
-            // The snapshot is installed, or not needed: on with entries.
-            Mode::Snapshot if answer.matched >= peer.sending => peer.probe(peer.next, now),
+            // The snapshot is installed, or late entries have made up for it: on with entries.
+            Mode::Snapshot if peer.next > purged => peer.probe(peer.next, now),
             _ => {}
         }
         let progress = answer.matched > peer.matched;

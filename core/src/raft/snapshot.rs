@@ -343,9 +343,10 @@ impl Raft<'_> {
 
 // As a leader.
 impl Raft<'_> {
-    /// Whether the entry before `next`, or `next` itself, is gone, so that the peer must have the snapshot.
-    pub(super) fn is_purged(&self, next: LogIndex) -> bool {
-        next <= self.start.index || next == self.start.index.next() && self.term_of(self.start.index).is_none()
+    /// A peer whose next entry is this one or below must have the snapshot: that entry is gone, or nobody knows the term of the one before.
+    pub(super) fn purged(&self) -> LogIndex {
+        let start = self.start.index;
+        if self.term_of(start).is_some() { start } else { start.next() }
     }
 
     /// The next chunk for a peer that needs what has been purged. One at a time: the peer writes it before it answers.

@@ -221,7 +221,7 @@ impl Raft<'_> {
             let unsent = if news.alone { u32::MAX } else { max_bytes.saturating_sub(peer.in_flight_bytes) };
             let window = peer.credit.min(unsent) as usize;
             let limit = window.min(frame.len().saturating_sub(APPEND_HEADER)).min(usize::from(u16::MAX));
-            if self.is_purged(news.next) {
+            if news.next <= self.purged() {
                 if let Some(transmit) = self.poll_chunk(now, to, frame) {
                     return Some(transmit);
                 }

@@ -7,6 +7,7 @@ use quoring_core::{EntryId, LogIndex, Snapshot, Term};
 use super::{Committed, Lent};
 use crate::halt::Halt;
 use crate::platform::Platform;
+use crate::shared::Shared;
 use crate::store::{LogStore, SnapshotError};
 
 /// A snapshot that the application should make of its state as it is after entry [`index`](Self::index).
@@ -65,6 +66,9 @@ impl<'s, 'a, P: Platform> Save<'s, 'a, P> {
                 return Err(SaveError::TooLarge(limit));
             }
             let write = shared.use_store(&shared.wakes.committed, async |store| {
+                if shared.covers(last) {
+                    return Err(SnapshotError::Superseded);
+                }
                 if offset == 0 {
                     store.begin_snapshot(last).await.map_err(SnapshotError::Store)?;
                 }
@@ -87,6 +91,9 @@ impl<'s, 'a, P: Platform> Save<'s, 'a, P> {
         let voters = shared.with(|state| state.raft.config().voters);
         let snapshot = Snapshot { last: self.last(), length, checksum: self.checksum, voters };
         let finish = shared.use_store(&shared.wakes.committed, async |store| {
+            if shared.covers(snapshot.last) {
+                return Err(SnapshotError::Superseded);
+            }
             if length == 0 {
                 store.begin_snapshot(snapshot.last).await.map_err(SnapshotError::Store)?;
             }
@@ -111,6 +118,13 @@ impl<'s, 'a, P: Platform> Save<'s, 'a, P> {
             SnapshotError::Superseded | SnapshotError::Mismatch => SaveError::Superseded,
             SnapshotError::Store(_) => SaveError::Halted(shared.halt(Halt::Snapshot)),
         })
+    }
+}
+
+impl<P: Platform> Shared<'_, P> {
+    /// Whether the newest snapshot, which may have been installed just now, covers the entry.
+    fn covers(&self, entry: EntryId) -> bool {
+        self.with(|state| state.raft.snapshot().is_some_and(|newest| newest.last.index >= entry.index))
     }
 }
 

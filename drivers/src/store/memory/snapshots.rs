@@ -69,6 +69,9 @@ impl<const BYTES: usize> Snapshots<BYTES> {
     }
 
     pub(super) fn finish(&mut self, snapshot: &Snapshot) -> Result<(), SnapshotError<Error>> {
+        if self.newest().is_some_and(|newest| newest.last.index >= snapshot.last.index) {
+            return Err(SnapshotError::Superseded);
+        }
         let slot = self.other();
         let length = match slot.content {
             Content::Part { last, length } if last == snapshot.last => length,
