@@ -38,6 +38,31 @@ pub trait Medium {
     async fn sync(&mut self) -> Result<(), Self::Error>;
 }
 
+/// A medium that is lent.
+impl<M: Medium> Medium for &mut M {
+    type Error = M::Error;
+
+    fn geometry(&self) -> Geometry {
+        (**self).geometry()
+    }
+
+    async fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), Self::Error> {
+        (**self).read(offset, bytes).await
+    }
+
+    async fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), Self::Error> {
+        (**self).write(offset, bytes).await
+    }
+
+    async fn erase(&mut self, offset: u32) -> Result<(), Self::Error> {
+        (**self).erase(offset).await
+    }
+
+    async fn sync(&mut self) -> Result<(), Self::Error> {
+        (**self).sync().await
+    }
+}
+
 /// What a [`Medium`] is like.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
