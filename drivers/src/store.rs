@@ -9,6 +9,8 @@ mod entries;
 pub mod file;
 pub mod medium;
 pub mod memory;
+#[cfg(feature = "std")]
+pub mod mock;
 #[cfg(test)]
 pub(crate) mod testing;
 
