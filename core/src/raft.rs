@@ -5,6 +5,7 @@ mod follower;
 mod leader;
 mod propose;
 mod snapshot;
+mod store_room;
 mod timers;
 mod transmit;
 
@@ -20,6 +21,7 @@ pub use self::transmit::{RingBatch, StoreBatch, Transmit};
 use self::follower::Following;
 use self::leader::Leading;
 use self::snapshot::Snapshots;
+use self::store_room::StoreRoom;
 use self::timers::Timers;
 use crate::config::{Config, ConfigError};
 use crate::event::{Event, Refusals, Role, Status};
@@ -61,8 +63,7 @@ pub struct Raft<'a> {
     /// The log begins behind this entry; term 0 if it is not known. At most what the newest snapshot covers (S3).
     start: EntryId,
     snapshots: Snapshots,
-    /// How much room the store has.
-    space: Space,
+    store: StoreRoom,
 
     // Volatile state.
     role: Role,
@@ -143,6 +144,7 @@ impl<'a> Raft<'a> {
         let mut raft = Self {
             envelope: Envelope { cluster: config.cluster, node: config.id, crc: config.crc },
             checksum: Checksum::new(config.cluster.0, config.crc),
+            store: StoreRoom::new(&Space::UNLIMITED, ring.capacity()),
             ring,
             command_limit,
             term: recovered.term,
@@ -152,7 +154,6 @@ impl<'a> Raft<'a> {
             start: recovered.start,
             snapshots: Snapshots::new(&recovered),
             runs: recovered.runs,
-            space: Space::UNLIMITED,
             role: Role::Follower,
             leader: None,
             votes: NodeSet::EMPTY,

@@ -285,6 +285,7 @@ impl<'r> Writer<'r> {
     /// piece ([`Reader::copy_span`]). A pad, a vote, or a tail that was replaced ends the span. It is empty if even the first record does
     /// not fit, and `None` if that is not in the ring.
     #[must_use]
+    #[inline]
     pub fn span(&self, first: u64, last: u64, limit: usize) -> Option<Span> {
         let start = self.position(first)?;
         // A record may end exactly at the arena's end, where there is no pad, and the next one then lies at its begin.

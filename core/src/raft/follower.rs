@@ -209,7 +209,7 @@ impl Raft<'_> {
     /// Replaces a conflicting tail by the leader's record; whether there was room.
     fn replace(&mut self, record: &Record<'_>, index: LogIndex) -> bool {
         // The term goes first.
-        if self.recorded == Recorded::Pending || record.bytes.len() > self.append_room() {
+        if self.recorded == Recorded::Pending || !self.store_takes(record.bytes.len()) {
             return self.has_no_room(AppendError::Full);
         }
         match self.ring.append_record(record, index.0) {
@@ -231,7 +231,7 @@ impl Raft<'_> {
             // The leader goes by the room it was told, so this is one comparison.
             let accepted = match self.recorded {
                 Recorded::Pending => Err(AppendError::Full),
-                _ if rest.len() > self.append_room() => Err(AppendError::Full),
+                _ if !self.store_takes(rest.len()) => Err(AppendError::Full),
                 _ => self.ring.append_span(rest, index.0, fresh.count_from(index)),
             };
             let span = match accepted {
@@ -324,6 +324,6 @@ impl Raft<'_> {
 
     /// What ring and store can take now, in bytes.
     fn room(&mut self) -> u32 {
-        u32::try_from(self.ring.room().min(self.append_room())).unwrap_or(u32::MAX)
+        u32::try_from(self.ring.room().min(self.store_room())).unwrap_or(u32::MAX)
     }
 }

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use quoring_ring::{AppendError, HEADER, Kind, UNIT, record_size};
+use quoring_ring::{AppendError, HEADER, Kind, record_size};
 
 use super::{Raft, count};
 use crate::event::Role;
@@ -69,9 +69,6 @@ impl Raft<'_> {
     /// Appends an entry of this term.
     pub(super) fn append_own(&mut self, kind: Kind, payload: &[u8]) -> Result<EntryId, AppendError> {
         let id = EntryId { term: self.term, index: self.last().next() };
-        if record_size(payload.len()) > self.append_room() {
-            return Err(AppendError::Full);
-        }
         self.ring.append(kind, id.term.0, id.index.0, payload)?;
         self.runs.append(id.index, id.term);
         self.ready = self.config.peers();
@@ -81,17 +78,17 @@ impl Raft<'_> {
     /// Clients may fill half of the ring with what is not durable, and three quarters of it, and of the slots, with what is not applied. The rest is for
     /// votes, no-ops and configurations, which are never refused (P12).
     fn has_room_for_clients(&self, size: usize) -> bool {
-        let (capacity, accepted) = (self.ring.capacity(), self.ring.accepted());
-        let since = |start: quoring_ring::Position| accepted.since(start) as usize * UNIT + size;
+        let capacity = self.ring.capacity();
+        let unflushed = self.since(self.ring.flushed()) + size;
         let (last, applied) = (self.ring.last(), self.ring.applied());
         let unapplied = match self.ring.position(applied.saturating_add(1)) {
             _ if applied >= last => 0,
-            Some(start) => since(start),
+            Some(start) => self.since(start) + size,
             // The application reads from the store, more than a ring behind.
             None => usize::MAX,
         };
-        size <= self.client_room()
-            && since(self.ring.flushed()) <= capacity / 2
+        unflushed <= capacity / 2
+            && self.store.takes_from_client(unflushed)
             && unapplied <= capacity / 4 * 3
             && last.saturating_sub(applied) < (self.ring.slots() / 4 * 3) as u64
     }

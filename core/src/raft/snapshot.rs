@@ -15,7 +15,7 @@
 //! to the same decision. But a *claim* may be broken: a candidate asks for votes with the log it has. So it gives up its candidacy before the log changes
 //! (S2). A leader's log has everything that is committed (leader completeness): there is nothing to install.
 
-use quoring_ring::{ALIGN, AppendError, Position, UNIT, record_size};
+use quoring_ring::{ALIGN, AppendError, Position};
 
 use super::transmit::Transmit;
 use super::{Handled, Raft, Recorded, Rule, count};
@@ -128,14 +128,6 @@ impl Raft<'_> {
         self.snapshots.purgeable
     }
 
-    /// The store tells how much room it has, after each write.
-    pub fn handle_space(&mut self, space: &Space) {
-        self.space = *space;
-        if space.start > self.start.index {
-            self.start = EntryId { term: self.term_of(space.start).unwrap_or_default(), index: space.start };
-        }
-    }
-
     /// Whether the application should make a snapshot: after as many entries as the configuration says, or sooner if the log is half full. Not while a
     /// snapshot travels from or to this node, which a new one would disturb, nor soon after the application declined; unless the log is almost full.
     pub fn wants_snapshot(&self) -> bool {
@@ -144,7 +136,7 @@ impl Raft<'_> {
         if news < every.div_ceil(16) || self.role == Role::Halted {
             return false;
         }
-        let Space { capacity, free, .. } = self.space;
+        let Space { capacity, free, .. } = *self.store.space();
         let since = applied.since(self.covered().index.max(self.snapshots.declined));
         let due = since >= every || free < capacity / 2 && since >= every.div_ceil(4);
         free < capacity / 4 || due && self.snapshots.incoming.is_none() && !self.sends_snapshot()
@@ -178,17 +170,12 @@ impl Raft<'_> {
         let patience = self.config.election_timeout;
         self.role == Role::Leader && self.peers.iter().any(|peer| peer.takes_snapshot(patience))
     }
-
-    /// Bytes of records that the store takes beside those it is about to write, with a reserve for votes (P12).
-    pub(super) fn storable(&self, reserve: usize) -> usize {
-        let unflushed = self.ring.accepted().since(self.ring.flushed()) as usize * UNIT;
-        usize::try_from(self.space.free).unwrap_or(usize::MAX).saturating_sub(unflushed).saturating_sub(reserve)
-    }
 }
 
 // As a follower.
 impl Raft<'_> {
     /// A chunk of the leader's snapshot, of this term.
+    #[cold]
     pub(super) fn handle_install_snapshot(
         &mut self,
         now: Instant,
@@ -278,6 +265,7 @@ impl Raft<'_> {
     }
 
     /// Starts the log anew behind the snapshot, or remembers to when the log writer has made room. Until then no append is taken.
+    #[cold]
     pub(super) fn restart_log(&mut self) {
         let Some(last) = self.snapshots.installing else { return };
         if self.recorded == Recorded::Pending {
@@ -350,6 +338,7 @@ impl Raft<'_> {
     }
 
     /// The next chunk for a peer that needs what has been purged. One at a time: the peer writes it before it answers.
+    #[cold]
     pub(super) fn poll_chunk(&mut self, now: Instant, to: NodeId, frame: &[u8]) -> Option<Transmit> {
         let (term, snapshot) = (self.term, self.snapshots.newest?);
         let peer = self.peer(to)?;
@@ -386,6 +375,7 @@ impl Raft<'_> {
         Some(header + batch.len)
     }
 
+    #[cold]
     pub(super) fn handle_snapshot_answer(&mut self, now: Instant, from: NodeId, answer: &SnapshotAnswer) {
         let (beat, newest) = (self.config.heartbeat_interval, self.snapshots.newest);
         let Some(peer) = self.answering(now, from, answer.session) else { return };
@@ -397,17 +387,5 @@ impl Raft<'_> {
         peer.offset = answer.received;
         peer.probed = false;
         self.ready.insert(from);
-    }
-
-    /// Whether an entry of this size may go into the store.
-    pub(super) fn append_room(&self) -> usize {
-        let reserve = record_size(0) * 4;
-        self.storable(reserve)
-    }
-
-    /// Clients leave room in the store for what must never be refused: the no-ops and configurations of leaders to come (P12).
-    pub(super) fn client_room(&self) -> usize {
-        let reserve = usize::try_from(self.space.capacity / 8).unwrap_or(usize::MAX).min(self.ring.capacity());
-        self.storable(reserve)
     }
 }

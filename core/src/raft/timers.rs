@@ -100,7 +100,7 @@ impl Raft<'_> {
         let able = self.term.next().is_some()
             && self.recorded == Recorded::Durable
             && !self.is_installing()
-            && self.ring.room().min(self.append_room()) >= VOTE_AND_NO_OP;
+            && self.ring.room().min(self.store_room()) >= VOTE_AND_NO_OP;
         if !able {
             count(&mut self.refusals.unable);
         }

@@ -282,6 +282,7 @@ impl Raft<'_> {
     }
 
     /// Writes the header of an append that is about to leave, and books it; the header's length.
+    #[inline]
     fn send_append(
         &mut self,
         now: Instant,

@@ -301,6 +301,7 @@ impl AppendRefusal {
 }
 
 impl<'b> InstallSnapshot<'b> {
+    #[cold]
     fn open(bytes: &'b [u8], crc: Crc32c) -> Result<Self, FrameError> {
         let frame: &[u8; CHUNK_HEADER] = check(bytes, crc)?;
         let data = bytes.get(CHUNK_HEADER..).unwrap_or_default();
@@ -327,6 +328,7 @@ impl<'b> InstallSnapshot<'b> {
         Ok(Self { snapshot, offset, session: u32_at::<52, CHUNK_HEADER>(frame), data })
     }
 
+    #[cold]
     fn seal(&self, frame: &mut [u8; CHUNK_HEADER], crc: Crc32c) -> Option<usize> {
         put_u64::<16, CHUNK_HEADER>(frame, self.snapshot.last.index.0);
         put_u64::<24, CHUNK_HEADER>(frame, self.snapshot.length);
@@ -342,6 +344,7 @@ impl<'b> InstallSnapshot<'b> {
 }
 
 impl SnapshotAnswer {
+    #[cold]
     fn open(frame: &[u8; SNAPSHOT_ANSWER_SIZE]) -> Result<Self, FrameError> {
         Ok(Self {
             last: LogIndex(u64_at::<16, SNAPSHOT_ANSWER_SIZE>(frame)),
@@ -350,6 +353,7 @@ impl SnapshotAnswer {
         })
     }
 
+    #[cold]
     fn seal(&self, frame: &mut [u8; SNAPSHOT_ANSWER_SIZE], crc: Crc32c) -> usize {
         put_u64::<16, SNAPSHOT_ANSWER_SIZE>(frame, self.last.0);
         put_u64::<24, SNAPSHOT_ANSWER_SIZE>(frame, self.received);

@@ -1,0 +1,62 @@
+//! What the store can take: it must never be so full that a vote has no room (P12).
+
+use quoring_ring::{HEADER, Position, UNIT};
+
+use super::Raft;
+use crate::space::Space;
+use crate::types::EntryId;
+
+/// Bytes of records, beside what is accepted and not yet durable.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct StoreRoom {
+    space: Space,
+    /// For entries of any kind.
+    entries: usize,
+    /// For clients.
+    clients: usize,
+}
+
+impl StoreRoom {
+    /// Clients leave room for what must never be refused: no-ops and configurations of leaders to come. Those leave room for votes.
+    pub(super) fn new(space: &Space, ring: usize) -> Self {
+        const VOTES: usize = 4 * HEADER;
+        let bytes = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+        let entries = bytes(space.free).saturating_sub(VOTES);
+        let clients = entries.saturating_sub(bytes(space.capacity / 8).min(ring));
+        Self { space: *space, entries, clients }
+    }
+
+    pub(super) const fn space(&self) -> &Space {
+        &self.space
+    }
+
+    /// Whether a client's entry fits, with all that is not durable yet `unflushed` bytes.
+    pub(super) const fn takes_from_client(&self, unflushed: usize) -> bool {
+        unflushed <= self.clients
+    }
+}
+
+impl Raft<'_> {
+    /// The store tells how much room it has and what is gone, after each write.
+    pub fn handle_space(&mut self, space: &Space) {
+        self.store = StoreRoom::new(space, self.ring.capacity());
+        if space.start > self.start.index {
+            self.start = EntryId { term: self.term_of(space.start).unwrap_or_default(), index: space.start };
+        }
+    }
+
+    /// Bytes of entries that the store can take now.
+    pub(super) fn store_room(&self) -> usize {
+        self.store.entries.saturating_sub(self.since(self.ring.flushed()))
+    }
+
+    /// Whether the store takes entries of so many bytes. Mostly it takes more than the ring could hold.
+    pub(super) fn store_takes(&self, bytes: usize) -> bool {
+        bytes.saturating_add(self.ring.capacity()) <= self.store.entries || bytes <= self.store_room()
+    }
+
+    /// Bytes accepted from `start` on.
+    pub(super) fn since(&self, start: Position) -> usize {
+        self.ring.accepted().since(start) as usize * UNIT
+    }
+}
