@@ -15,6 +15,9 @@
 //!     ring              poll_transmit(peer)   poll_timeout     poll_event
 //! ```
 //!
+//! What a store has purged a leader sends as a snapshot. Its bytes pass by the core: the driver reads and writes them, the core says which, and keeps a
+//! few numbers ([`Chunk`], [`ChunkBatch`]).
+//!
 //! Every frame but those of a pre-vote leaves only when the record of the node's term and vote is durable, so a crash never takes back
 //! what another node has heard (E2, E3, L4).
 #![no_std]

@@ -12,11 +12,11 @@
 //!
 //! | task | watches | does |
 //! |---|---|---|
-//! | log writer | `accepted` | [`LogStore::append`], moves `flushed` |
-//! | replicator, one a peer | what is due to the peer | copies entries from ring or store, [`Transport::send`] |
-//! | receiver | the transport | steps the core |
+//! | log writer | `accepted`, what may be purged | [`LogStore::append`], moves `flushed`; when idle, [`LogStore::tidy`] |
+//! | replicator, one a peer | what is due to the peer | copies entries from ring or store, or a snapshot, [`Transport::send`] |
+//! | receiver | the transport | steps the core, writes a leader's snapshot to the store |
 //! | ticker | the next deadline | steps the core |
-//! | [`Committed`], the application's | min(`flushed`, `committed`) | lends entries, moves `applied` |
+//! | [`Committed`], the application's | min(`flushed`, `committed`) | lends entries, moves `applied`; snapshots to make and to restore |
 #![no_std]
 #![warn(missing_debug_implementations)]
 
