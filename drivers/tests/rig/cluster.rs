@@ -173,7 +173,7 @@ impl Application {
         let halt = loop {
             let entry = match committed.next().await {
                 Ok(Step::Apply(entry)) => entry,
-                Ok(Step::Save(_) | Step::Restore(_)) => continue,
+                Ok(step @ (Step::Save(_) | Step::Restore(_))) => unreachable!("the store keeps all entries: {step:?}"),
                 Err(halt) => break halt,
             };
             let status = node.status();
