@@ -132,12 +132,12 @@ impl Raft<'_> {
     /// snapshot travels from or to this node, which a new one would disturb, nor soon after the application declined; unless the log is almost full.
     pub fn wants_snapshot(&self) -> bool {
         let (every, applied) = (u64::from(self.config.snapshot_after), LogIndex(self.ring.applied()));
-        let news = applied.since(self.covered().index);
-        if news < every.div_ceil(16) || self.role == Role::Halted {
+        let covered = self.covered().index;
+        if applied <= covered || self.role == Role::Halted {
             return false;
         }
         let Space { capacity, free, .. } = *self.store.space();
-        let since = applied.since(self.covered().index.max(self.snapshots.declined));
+        let since = applied.since(covered.max(self.snapshots.declined));
         let due = since >= every || free < capacity / 2 && since >= every.div_ceil(4);
         free < capacity / 4 || due && self.snapshots.incoming.is_none() && !self.sends_snapshot()
     }
