@@ -40,6 +40,15 @@ pub struct Recovered {
 }
 
 impl Recovered {
+    /// Entries up to this one may be purged: the snapshot covers them, and the log follows on it. Not yet if the log must be started anew, or what is left
+    /// of it might seem to follow.
+    pub fn purgeable(&self) -> LogIndex {
+        match self.snapshot {
+            Some(snapshot) if !self.restart => snapshot.last.index,
+            _ => LogIndex::ZERO,
+        }
+    }
+
     /// Where the ring begins: empty, behind the last entry, and with everything committed that the snapshot covers, but nothing applied. No commit index
     /// is persisted but that, which the durable log cannot fall short of (R11).
     pub fn origin(&self, position: Position) -> Origin {

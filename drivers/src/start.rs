@@ -56,6 +56,7 @@ where
     let mut recovery = Recovery::new(config.cluster, config.crc);
     store.recover(&mut recovery).await.map_err(StartError::Store)?;
     let recovered = recovery.finish().map_err(StartError::Recovery)?;
+    store.purge(recovered.purgeable());
 
     let Resources { storage, peers, buffers, proposals, wakes, shared } = resources;
     let checksum = Checksum::new(config.cluster.0, config.crc);

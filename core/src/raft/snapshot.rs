@@ -50,10 +50,7 @@ impl Snapshots {
     /// What is left of them after a restart.
     pub(super) fn new(recovered: &Recovered) -> Self {
         let installing = recovered.restart.then_some(recovered.start);
-        let purgeable = match recovered.snapshot {
-            Some(snapshot) if !recovered.restart => snapshot.last.index,
-            _ => LogIndex::ZERO,
-        };
+        let purgeable = recovered.purgeable();
         Self { newest: recovered.snapshot, installing, purgeable, ..Self::default() }
     }
 }
