@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use quoring_core::wire::{Frame, Message};
 use quoring_core::{
-    ClusterId, Config, Duration, EntryId, Event, Instant, LogIndex, NodeId, NodeSet, ProposeError, Term,
+    Chunk, ClusterId, Config, Duration, EntryId, Event, Instant, LogIndex, NodeId, NodeSet, ProposeError, Snapshot,
+    Stored, Term,
 };
 use quoring_ring::Position;
 
@@ -29,8 +30,8 @@ pub struct Settings {
     pub frame: usize,
     /// Where positions start.
     pub origin: Position,
-    /// What the logs go on after.
-    pub base: (LogIndex, Term),
+    /// What the logs go on after, and all nodes have a snapshot of.
+    pub base: EntryId,
     /// Seeds the timeouts.
     pub seed: u64,
     /// Appends in flight to a peer.
@@ -58,6 +59,8 @@ pub struct Cluster {
     pub slow_disks: NodeSet,
     /// Nodes whose application waits for a test to say so.
     pub slow_applications: NodeSet,
+    /// Nodes whose disk waits for a test to say so before it takes a piece of a leader's snapshot.
+    pub slow_chunks: NodeSet,
     /// Replicators that wait for a test to say so.
     pub slow_replicators: BTreeSet<(NodeId, NodeId)>,
     /// What happened since it was asked last, one line each.
@@ -83,7 +86,7 @@ impl Settings {
             ring: RingSize { units: 1024, slots: 256 },
             frame: 512,
             origin: Position::new(0),
-            base: (LogIndex::ZERO, Term::ZERO),
+            base: EntryId::ZERO,
             seed: 0,
             max_in_flight: quoring_core::IN_FLIGHT,
             max_in_flight_bytes: 64 * 1024,
@@ -109,16 +112,17 @@ impl Cluster {
     /// Nodes without power and with blank disks.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        let (base, term) = settings.base;
-        let nodes = settings.voters.iter().map(|id| (id, Node::new(id, Disk::after(base, term)))).collect();
+        let disk = Disk::after(settings.base, settings.voters);
+        let nodes = settings.voters.iter().map(|id| (id, Node::new(id, disk.clone()))).collect();
         Self {
             settings,
             now: Instant(1),
             nodes,
             network: Network::default(),
-            oracle: Oracle::new(CLUSTER, settings.voters.len() as usize, base),
+            oracle: Oracle::new(CLUSTER, settings.voters.len() as usize, settings.base.index),
             slow_disks: NodeSet::EMPTY,
             slow_applications: NodeSet::EMPTY,
+            slow_chunks: NodeSet::EMPTY,
             slow_replicators: BTreeSet::new(),
             lines: Vec::new(),
             events: Vec::new(),
@@ -163,7 +167,40 @@ impl Cluster {
     pub fn hand_in(&mut self, to: NodeId, bytes: &[u8]) {
         let now = self.now;
         self.node(to).receive(now, bytes);
+        if !self.slow_chunks.contains(to) {
+            self.node(to).store();
+            self.node(to).tell_stored(now);
+        }
         self.react(to);
+    }
+
+    /// The piece of a snapshot that waits at the node gets onto its disk; `None` if none waits.
+    pub fn store_chunk(&mut self, id: NodeId) -> Option<Stored> {
+        let stored = self.node(id).store();
+        self.react(id);
+        stored
+    }
+
+    /// The core of the node learns what became of the piece of a snapshot that was stored; `None` if none was.
+    pub fn tell_stored(&mut self, id: NodeId) -> Option<(Chunk, Stored)> {
+        let now = self.now;
+        let told = self.node(id).tell_stored(now);
+        self.react(id);
+        told
+    }
+
+    /// The node's application makes a snapshot; see [`Node::save`].
+    pub fn save(&mut self, id: NodeId, length: usize, filler: u8) -> Option<Snapshot> {
+        let saved = self.node(id).save(length, filler);
+        self.react(id);
+        saved
+    }
+
+    /// The node's disk drops up to `count` records of what may go; where its log begins then.
+    pub fn purge(&mut self, id: NodeId, count: usize) -> LogIndex {
+        self.node(id).purge(count);
+        self.react(id);
+        self.node(id).disk.start()
     }
 
     /// Time goes on to the node's deadline, and only this node notices. `None` if it waits for nothing.
@@ -327,8 +364,10 @@ impl Cluster {
     fn tell(&mut self, id: NodeId) {
         let Some(running) = &mut self.node(id).running else { return };
         for event in running.events() {
-            let is_great =
-                matches!(event, Event::Leads { .. } | Event::StepsDown { .. } | Event::Truncates { .. } | Event::Halts);
+            let is_great = !matches!(
+                event,
+                Event::Follows { .. } | Event::AsksPreVote { .. } | Event::Campaigns { .. } | Event::Votes { .. }
+            );
             if self.shows_all || is_great {
                 self.lines.push(line(id, &event));
             }
@@ -366,9 +405,12 @@ impl Cluster {
         assert!(bytes.len() <= self.settings.frame, "a frame fits the transport");
         let name = self.network.name();
         let frame = InFlight { name, from, to, bytes };
-        if let Some(Frame { term, message: Message::Append(append), .. }) = frame.decode(CLUSTER) {
-            self.pipelines.insert((from, to), (term, append.session));
-        }
+        let session = match frame.decode(CLUSTER) {
+            Some(Frame { term, message: Message::Append(append), .. }) => Some((term, append.session)),
+            Some(Frame { term, message: Message::InstallSnapshot(chunk), .. }) => Some((term, chunk.session)),
+            _ => None,
+        };
+        self.pipelines.extend(session.map(|session| ((from, to), session)));
         self.oracle.sent(&frame, &self.nodes);
         if self.network.send(frame.clone()) && self.shows_all {
             self.lines.push(frame.describe(CLUSTER));
@@ -388,6 +430,8 @@ fn line(id: NodeId, event: &Event) -> String {
         Event::Leads { term } => format!("{id} leads term {term}"),
         Event::StepsDown { term, reason } => format!("{id} steps down in term {term}: {reason:?}"),
         Event::Truncates { from } => format!("{id} truncates from {from}"),
+        Event::Saves { last } => format!("{id} saves a snapshot up to {last}"),
+        Event::Installs { last } => format!("{id} installs the snapshot up to {last}"),
         Event::Halts => format!("{id} halts"),
         other => format!("{id} {other:?}"),
     }

@@ -1,9 +1,12 @@
-//! What a node has durable: whole records in the order they were written, and perhaps a torn one.
+//! What a node has durable: whole records in the order they were written, perhaps a torn one, and snapshots.
 
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use quoring_core::{ClusterId, LogIndex, NodeId, Recovered, Recovery, Term};
+use quoring_core::{ClusterId, EntryId, LogIndex, NodeId, NodeSet, Recovered, Recovery, Snapshot, Space, Term};
 use quoring_ring::{DEFAULT_CRC32C, Header, Kind, Record, Records, extend};
+
+use crate::snapshots::{Refused, Snapshots, State};
 
 /// An entry, known by its term and by everything up to it: two logs that agree on one chain agree on all before.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -16,54 +19,59 @@ pub struct Entry {
     pub chain: u64,
 }
 
-/// Entries after `base`, by index.
+/// Entries after `base`, by index. Also those that were purged: it is what a log says, not what a disk holds.
 #[derive(Clone, Default, Debug)]
 pub struct Log {
-    base: LogIndex,
-    base_term: Term,
+    base: State,
     entries: Vec<Entry>,
 }
 
 impl Log {
-    /// An empty log that goes on after `base`.
+    /// An empty log that goes on from a state.
     #[must_use]
-    pub const fn after(base: LogIndex, base_term: Term) -> Self {
-        Self { base, base_term, entries: Vec::new() }
+    pub const fn after(base: State) -> Self {
+        Self { base, entries: Vec::new() }
     }
 
     /// What it goes on after.
     #[must_use]
     pub const fn base(&self) -> LogIndex {
-        self.base
+        self.base.after.index
     }
 
     /// The last index.
     #[must_use]
     pub const fn last(&self) -> LogIndex {
-        LogIndex(self.base.0 + self.entries.len() as u64)
+        LogIndex(self.base().0 + self.entries.len() as u64)
     }
 
     /// The entry of `index`.
     #[must_use]
     pub fn get(&self, index: LogIndex) -> Option<&Entry> {
-        self.entries.get(usize::try_from(index.0.checked_sub(self.base.0 + 1)?).ok()?)
+        self.entries.get(usize::try_from(index.0.checked_sub(self.base().0 + 1)?).ok()?)
     }
 
-    /// The hash of everything up to `index`; `None` above the last entry.
+    /// The hash of everything up to `index`; `None` below the base and above the last entry.
     #[must_use]
     pub fn chain(&self, index: LogIndex) -> Option<u64> {
-        if index <= self.base { Some(0) } else { self.get(index).map(|entry| entry.chain) }
+        if index == self.base() { Some(self.base.chain) } else { self.get(index).map(|entry| entry.chain) }
     }
 
-    /// The term of `index`; of everything up to the base, the base's.
+    /// The term of `index`; `None` below the base and above the last entry.
     #[must_use]
     pub fn term(&self, index: LogIndex) -> Option<Term> {
-        if index <= self.base { Some(self.base_term) } else { self.get(index).map(|entry| entry.term) }
+        if index == self.base() { Some(self.base.after.term) } else { self.get(index).map(|entry| entry.term) }
+    }
+
+    /// What an application says that has applied everything up to `index`.
+    #[must_use]
+    pub fn state(&self, index: LogIndex) -> Option<State> {
+        Some(State { after: EntryId { term: self.term(index)?, index }, chain: self.chain(index)? })
     }
 
     /// All entries with their indices.
     pub fn iter(&self) -> impl Iterator<Item = (LogIndex, &Entry)> {
-        (self.base.0 + 1..).map(LogIndex).zip(&self.entries)
+        (self.base().0 + 1..).map(LogIndex).zip(&self.entries)
     }
 
     /// Puts the record's entry in its place, which truncates what was there and above; its index. `None` for a vote.
@@ -75,33 +83,62 @@ impl Log {
             return None;
         }
         let index = LogIndex(extend(self.last().0, record.header.index_low));
-        assert!(index > self.base && index <= self.last().next(), "entry {index} after {}", self.last());
-        self.entries.truncate((index.0 - self.base.0 - 1) as usize);
-        let mut hasher = DefaultHasher::new();
-        (self.entries.last().map(|entry| entry.chain), record.header.term, record.header.kind, record.payload)
-            .hash(&mut hasher);
-        self.entries.push(Entry { term: Term(record.header.term), kind: record.header.kind, chain: hasher.finish() });
+        assert!(index > self.base() && index <= self.last().next(), "entry {index} after {}", self.last());
+        self.entries.truncate((index.0 - self.base().0 - 1) as usize);
+        let chain = chain(self.chain(index.previous()).unwrap_or_default(), record);
+        self.entries.push(Entry { term: Term(record.header.term), kind: record.header.kind, chain });
         Some(index)
     }
 }
 
-/// The durable records of one node.
+/// The hash of an entry and of everything before it.
+#[must_use]
+pub fn chain(before: u64, record: &Record<'_>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (before, record.header.term, record.header.kind, record.payload).hash(&mut hasher);
+    hasher.finish()
+}
+
+/// The durable records and snapshots of one node.
 #[derive(Clone, Default, Debug)]
 pub struct Disk {
-    records: Vec<Vec<u8>>,
-    /// By index after the base: the newest record.
-    newest: Vec<usize>,
+    /// Oldest first.
+    records: VecDeque<Stored>,
+    /// How many have been dropped before those.
+    dropped: usize,
+    /// The number of the newest record of each entry that is there.
+    newest: BTreeMap<LogIndex, usize>,
     torn: Vec<u8>,
     log: Log,
     term: Term,
     vote: Option<NodeId>,
+    snapshots: Snapshots,
+    /// Every state a snapshot of which was ever whole here.
+    states: HashMap<EntryId, State>,
+}
+
+/// A record, and what a page that begins with it would say.
+#[derive(Clone, Debug)]
+struct Stored {
+    bytes: Vec<u8>,
+    index: Option<LogIndex>,
+    /// The last entry when it was written.
+    before: EntryId,
+    /// Term and flags of the newest vote then.
+    vote: (Term, u8),
 }
 
 impl Disk {
-    /// A disk whose log goes on after `base`, which is durable but no longer there.
+    /// A disk whose log goes on after an entry of which it has a snapshot.
     #[must_use]
-    pub fn after(base: LogIndex, base_term: Term) -> Self {
-        Self { log: Log::after(base, base_term), term: base_term, ..Self::default() }
+    pub fn after(base: EntryId, voters: NodeSet) -> Self {
+        let mut disk = Self::default();
+        if base.index > LogIndex::ZERO {
+            let state = State { after: base, chain: 0 };
+            disk.save(&state, voters, &state.encode(0, 0)).expect("nothing comes between");
+            (disk.log, disk.term) = (Log::after(state), base.term);
+        }
+        disk
     }
 
     /// Adds a whole record.
@@ -111,6 +148,7 @@ impl Disk {
     pub fn push(&mut self, bytes: Vec<u8>) {
         let record = Record::parse(&bytes).expect("whole records");
         let term = Term(record.header.term);
+        let (before, vote) = (self.last(), (self.term, flags(self.vote)));
         if record.header.kind == Kind::Vote {
             // Bit 7 says that there is a vote, bits 0..=4 for whom.
             let vote = NodeId::new(record.header.flags & 0x7F).filter(|_| record.header.flags & 0x80 != 0);
@@ -119,49 +157,141 @@ impl Disk {
                 "a vote is never taken back"
             );
             (self.term, self.vote) = (term, vote);
-        } else if term > self.term {
-            (self.term, self.vote) = (term, None);
+        } else {
+            self.note_term(term);
         }
-        if let Some(index) = self.log.put(&record) {
-            self.newest.truncate((index.0 - self.log.base.0 - 1) as usize);
-            self.newest.push(self.records.len());
+        let index = self.log.put(&record);
+        let number = self.dropped + self.records.len();
+        if let Some(state) = self.started(&record) {
+            self.log = Log::after(state);
+            self.newest.clear();
+        } else if let Some(index) = index {
+            self.newest.split_off(&index);
+            self.newest.insert(index, number);
         }
-        self.records.push(bytes);
+        self.records.push_back(Stored { bytes, index, before, vote });
+    }
+
+    /// The state behind which the log starts anew, if the record says so.
+    ///
+    /// # Panics
+    /// No snapshot of it was ever whole here.
+    #[must_use]
+    pub fn started(&self, record: &Record<'_>) -> Option<State> {
+        let entry = EntryId { term: Term(record.header.term), index: LogIndex(record.start()?) };
+        Some(*self.states.get(&entry).unwrap_or_else(|| panic!("no snapshot covers what is dropped up to {entry:?}")))
     }
 
     /// The first bytes of a record that was being written when the power went.
     pub fn tear(&mut self, bytes: &[u8]) {
         self.torn = bytes.to_vec();
+        self.snapshots.cut();
+    }
+
+    /// Drops up to `count` records of what may go: entries up to `allowed`, what was replaced, and votes, oldest first.
+    pub fn purge(&mut self, allowed: LogIndex, count: usize) {
+        for _ in 0..count {
+            let Some(oldest) = self.records.front() else { return };
+            let live = oldest.index.filter(|index| self.newest.get(index) == Some(&self.dropped));
+            match live {
+                Some(index) if index > allowed => return,
+                Some(index) => drop(self.newest.remove(&index)),
+                None => {}
+            }
+            self.records.pop_front();
+            self.dropped += 1;
+        }
+    }
+
+    /// The log holds what is behind this one.
+    #[must_use]
+    pub fn start(&self) -> LogIndex {
+        self.newest.first_key_value().map_or(self.log.last(), |(first, _)| first.previous())
+    }
+
+    /// What the core is told after each write.
+    #[must_use]
+    pub fn space(&self) -> Space {
+        Space { start: self.start(), ..Space::UNLIMITED }
     }
 
     /// What the records say, as a core is told after a restart. The torn tail is dropped for good.
     ///
     /// # Panics
-    /// A whole record does not continue the log.
+    /// A whole record does not continue the log, or entries are lost.
     pub fn recover(&mut self, cluster: ClusterId) -> Recovered {
-        if self.log.base != LogIndex::ZERO {
-            assert!(self.records.is_empty(), "a log that starts high restarts only where it starts");
-            return Recovered { term: self.term, last: self.log.base, ..Recovered::default() };
-        }
         let mut recovery = Recovery::new(cluster, DEFAULT_CRC32C);
-        for bytes in &self.records {
-            recovery.record(&Record::parse(bytes).expect("whole records")).expect("records in order");
+        if let Some(saved) = self.snapshots.newest() {
+            recovery.snapshot(&saved.snapshot);
+        }
+        let (before, (term, flags)) = self
+            .records
+            .front()
+            .map_or((self.last(), (self.term, flags(self.vote))), |first| (first.before, first.vote));
+        if before.index > LogIndex::ZERO || self.dropped > 0 {
+            recovery.start(before, term, flags);
+        }
+        for stored in &self.records {
+            recovery.record(&Record::parse(&stored.bytes).expect("whole records")).expect("records in order");
         }
         assert!(!Records::new(&std::mem::take(&mut self.torn)).any(|record| record.is_ok()), "a torn record is none");
-        recovery.finish().expect("nothing was purged")
+        recovery.finish().expect("what was purged is covered (S3, S5)")
     }
 
     /// The newest record of an entry.
     #[must_use]
     pub fn read(&self, index: LogIndex) -> Option<&[u8]> {
-        let place = usize::try_from(index.0.checked_sub(self.log.base.0 + 1)?).ok()?;
-        self.records.get(*self.newest.get(place)?).map(Vec::as_slice)
+        let place = self.newest.get(&index)?.checked_sub(self.dropped)?;
+        self.records.get(place).map(|stored| stored.bytes.as_slice())
     }
 
-    /// The term of an entry, also of the base.
+    /// The term of an entry that is there.
     #[must_use]
     pub fn term_of(&self, index: LogIndex) -> Option<Term> {
-        self.log.term(index)
+        Record::parse(self.read(index)?).ok().map(|record| Term(record.header.term))
+    }
+
+    /// Writes a whole snapshot of the own application.
+    ///
+    /// # Errors
+    /// See [`Refused`].
+    pub fn save(&mut self, state: &State, voters: NodeSet, bytes: &[u8]) -> Result<Snapshot, Refused> {
+        let snapshot = state.describe(bytes, voters);
+        self.snapshots.begin(snapshot.last);
+        self.snapshots.write(snapshot.last, 0, bytes)?;
+        self.finish_snapshot(&snapshot)?;
+        Ok(snapshot)
+    }
+
+    /// Writes a piece of a leader's snapshot.
+    ///
+    /// # Errors
+    /// See [`Refused`].
+    pub fn write_chunk(&mut self, snapshot: &Snapshot, offset: u64, bytes: &[u8]) -> Result<(), Refused> {
+        if offset == 0 {
+            self.snapshots.begin(snapshot.last);
+        }
+        self.snapshots.write(snapshot.last, offset, bytes)?;
+        if offset + bytes.len() as u64 == snapshot.length { self.finish_snapshot(snapshot) } else { Ok(()) }
+    }
+
+    fn finish_snapshot(&mut self, snapshot: &Snapshot) -> Result<(), Refused> {
+        self.snapshots.finish(snapshot)?;
+        let state = State::decode(self.snapshots.read(snapshot).unwrap_or_default());
+        self.states.insert(snapshot.last, state);
+        Ok(())
+    }
+
+    /// The snapshots.
+    #[must_use]
+    pub const fn snapshots(&self) -> &Snapshots {
+        &self.snapshots
+    }
+
+    /// What the newest snapshot says.
+    #[must_use]
+    pub fn saved(&self) -> Option<State> {
+        self.snapshots.newest().map(|saved| State::decode(&saved.bytes))
     }
 
     /// The durable log.
@@ -170,23 +300,44 @@ impl Disk {
         &self.log
     }
 
-    /// The durable term and vote.
+    /// The durable term and vote; a snapshot may be of a later term than the records.
     #[must_use]
-    pub const fn vote(&self) -> (Term, Option<NodeId>) {
-        (self.term, self.vote)
+    pub fn vote(&self) -> (Term, Option<NodeId>) {
+        let term = self.snapshots.covered().term;
+        if term > self.term { (term, None) } else { (self.term, self.vote) }
     }
 
-    /// All records.
-    #[must_use]
-    pub fn records(&self) -> &[Vec<u8>] {
-        &self.records
+    /// All records that are there.
+    pub fn records(&self) -> impl Iterator<Item = &[u8]> {
+        self.records.iter().map(|stored| stored.bytes.as_slice())
+    }
+
+    fn last(&self) -> EntryId {
+        let index = self.log.last();
+        EntryId { term: self.log.term(index).unwrap_or_default(), index }
+    }
+
+    fn note_term(&mut self, term: Term) {
+        if term > self.term {
+            (self.term, self.vote) = (term, None);
+        }
     }
 }
 
-/// How a record reads in scripts: `3-1` is the entry of term 3 at index 1, `vote 3 for 1` a vote.
+/// A vote as records have it.
+const fn flags(vote: Option<NodeId>) -> u8 {
+    match vote {
+        Some(node) => 0x80 | node.get(),
+        None => 0,
+    }
+}
+
+/// How a record reads in scripts: `3-1` is the entry of term 3 at index 1, `vote 3 for 1` a vote, `start 3-1` the start of a log behind that entry.
 #[must_use]
-pub fn name(header: &Header, index: Option<LogIndex>) -> String {
-    match index {
+pub fn name(record: &Record<'_>, index: Option<LogIndex>) -> String {
+    let header: &Header = &record.header;
+    match index.or(record.start().map(LogIndex)) {
+        Some(index) if header.kind == Kind::Start => format!("start {}-{index}", header.term),
         Some(index) => format!("{}-{index}", header.term),
         None if header.flags & 0x80 != 0 => format!("vote {} for {}", header.term, header.flags & 0x1F),
         None => format!("term {}", header.term),

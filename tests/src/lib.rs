@@ -19,4 +19,5 @@ pub mod oracle;
 pub mod random;
 pub mod replicator;
 pub mod script;
+pub mod snapshots;
 pub mod trace;

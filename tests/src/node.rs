@@ -3,13 +3,14 @@
 use std::collections::VecDeque;
 
 use quoring_core::{
-    Config, EntryId, Event, Handled, Instant, LogIndex, NodeId, NodeSet, Peer, ProposeError, Raft, Recovered, Refusals,
-    Role, Status,
+    Chunk, Config, EntryId, Event, Handled, Instant, LogIndex, NodeId, NodeSet, Peer, ProposeError, Raft, Recovered,
+    Refusals, Role, Snapshot, Status, Stored, Term,
 };
-use quoring_ring::{Applier, Checksum, Flusher, Handles, Origin, Position, Reader, Record, Records};
+use quoring_ring::{Applier, Checksum, Flusher, Handles, Position, Reader, Record, Records};
 
-use crate::disk::{Disk, Log, name};
+use crate::disk::{Disk, Log, chain, name};
 use crate::memory::{RingSize, ring};
+use crate::snapshots::{Refused, State};
 
 /// A node, running or without power.
 pub struct Node {
@@ -38,9 +39,22 @@ pub struct Running {
     /// How many records were flushed since the start: the number of the first pending one.
     flushed: u64,
     writes: Vec<Write>,
+    /// A piece of a leader's snapshot that the core was not told of yet.
+    chunk: Option<HeldChunk>,
     scratch: Vec<u8>,
+    /// What the application knows.
+    application: State,
     /// Entries the application had to read from the disk.
     read_back: u64,
+    /// Snapshots the application has restored.
+    restored: u64,
+}
+
+/// A piece of a leader's snapshot on its way to the disk: first it is handed out by the core, then stored, then the core is told.
+struct HeldChunk {
+    chunk: Chunk,
+    bytes: Vec<u8>,
+    stored: Option<Stored>,
 }
 
 /// A write whose completion is outstanding.
@@ -54,13 +68,13 @@ pub struct Write {
     until: u64,
 }
 
-/// How an application may be wrong.
+/// What an application was given.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Applied {
-    /// The entry.
-    pub index: LogIndex,
-    /// Its term.
-    pub term: quoring_core::Term,
+    /// What it knows by it.
+    pub state: State,
+    /// Whether that came as a snapshot.
+    pub restored: bool,
 }
 
 impl Node {
@@ -76,38 +90,38 @@ impl Node {
     /// The configuration is refused, or there is no such ring.
     pub fn start(&mut self, config: Config, size: RingSize, frame: usize, now: Instant) {
         let recovered: Recovered = self.disk.recover(config.cluster);
-        assert_eq!(
-            (recovered.term, recovered.last),
-            (self.disk.vote().0, self.disk.log().last()),
-            "recovery finds what is durable"
-        );
+        let found = ((recovered.term, recovered.vote), recovered.last);
+        assert_eq!(found, (self.disk.vote(), self.recovers()), "recovery finds what is durable");
         let checksum = Checksum::new(config.cluster.0, config.crc);
-        let (last, vote) = (recovered.last, recovered.vote);
-        assert_eq!(vote, self.disk.vote().1, "recovery finds the vote");
-        let base = self.disk.log().base().0;
-        let origin = Origin { position: config.origin, last: last.0, committed: base, applied: base };
+        let origin = recovered.origin(config.origin);
         let Handles { writer, flusher, applier, reader } = ring(size, origin, checksum).expect("a ring of this size");
         let peers: &'static mut [Peer] = Vec::leak((0..config.voters.len()).map(|_| Peer::EMPTY).collect());
         let mut raft = Raft::new(config, frame, recovered, writer, peers, now).expect("a sane configuration");
-        if let Some(term) = self.disk.term_of(last) {
-            raft.recall(last, term);
-        }
-        let scratch = vec![0; size.units * 8 + 64];
-        let log = self.disk.log().clone();
-        let running = Running {
+        raft.handle_space(&self.disk.space());
+        let running = self.running.insert(Running {
             raft,
             reader,
             owed: NodeSet::EMPTY,
             flusher,
             applier,
-            log,
+            log: self.disk.log().clone(),
             pending: VecDeque::new(),
             flushed: 0,
             writes: Vec::new(),
-            scratch,
+            chunk: None,
+            scratch: vec![0; size.units * 8 + 64],
+            application: State::default(),
             read_back: 0,
-        };
-        self.running = Some(running);
+            restored: 0,
+        });
+        running.absorb(&self.disk);
+    }
+
+    /// The last entry that a restart finds: that of the log, or of the snapshot if the log lacks what that covers.
+    fn recovers(&self) -> LogIndex {
+        let (log, covered) = (self.disk.log(), self.disk.snapshots().covered());
+        let goes_on = log.base() >= covered.index || log.term(covered.index) == Some(covered.term);
+        if goes_on { log.last() } else { covered.index }
     }
 
     /// The power goes. `kept` of the records whose durability nobody was told of are durable nevertheless, and `torn` bytes of the next one.
@@ -115,12 +129,11 @@ impl Node {
         let Some(running) = self.running.take() else { return };
         let mut pending = running.pending.into_iter();
         pending.by_ref().take(kept).for_each(|record| self.disk.push(record));
-        if let Some(next) = pending.next() {
-            self.disk.tear(&next[..torn.min(next.len() - 1)]);
-        }
+        let next = pending.next().unwrap_or_default();
+        self.disk.tear(&next[..torn.min(next.len().saturating_sub(1))]);
     }
 
-    /// A frame came in. Terms that the core has forgotten are read from the disk.
+    /// A frame came in. Terms that the core has forgotten are read from the disk; a piece of a snapshot waits for [`store`](Self::store).
     ///
     /// # Panics
     /// The core asks for a term that is not there, or without end.
@@ -128,21 +141,69 @@ impl Node {
         let Some(running) = &mut self.running else { return };
         for _ in 0..bytes.len() + 2 {
             match running.raft.handle_message(now, bytes) {
-                Ok(Handled::NeedsTerm(index)) => {
-                    let term = self.disk.term_of(index).expect("forgotten terms are on the disk");
-                    running.raft.recall(index, term);
+                Ok(Handled::NeedsTerm(index)) => match self.disk.term_of(index) {
+                    Some(term) => running.raft.recall(index, term),
+                    None => assert!(index <= running.raft.start(), "forgotten terms are on the disk, or purged"),
+                },
+                Ok(Handled::Chunk(chunk)) => {
+                    let bytes = bytes[chunk.at..][..chunk.len].to_vec();
+                    running.chunk = Some(HeldChunk { chunk, bytes, stored: None });
+                    return running.absorb(&self.disk);
                 }
-                _ => return running.absorb(),
+                _ => return running.absorb(&self.disk),
             }
         }
         panic!("node {} asks for terms without end", self.id);
+    }
+
+    /// The piece of a snapshot that waits is written to the disk, and is durable; `None` if none waits for that.
+    pub fn store(&mut self) -> Option<Stored> {
+        let held = self.running.as_mut()?.chunk.as_mut().filter(|held| held.stored.is_none())?;
+        let written = self.disk.write_chunk(&held.chunk.snapshot, held.chunk.offset, &held.bytes);
+        let stored = match written {
+            Ok(()) => Stored::Yes,
+            Err(Refused::Superseded | Refused::Mismatch) => Stored::Broken,
+        };
+        held.stored = Some(stored);
+        held.stored
+    }
+
+    /// The core is told what became of the piece of a snapshot that was written; the piece, `None` if there is none.
+    pub fn tell_stored(&mut self, now: Instant) -> Option<(Chunk, Stored)> {
+        let running = self.running.as_mut()?;
+        let stored = running.chunk.as_ref()?.stored?;
+        let HeldChunk { chunk, .. } = running.chunk.take()?;
+        running.raft.handle_chunk(now, &chunk, stored);
+        running.absorb(&self.disk);
+        Some((chunk, stored))
+    }
+
+    /// The application makes a snapshot of at least `length` bytes, those beyond its state being `filler`. `None` if it knows nothing new.
+    pub fn save(&mut self, length: usize, filler: u8) -> Option<Snapshot> {
+        let running = self.running.as_mut()?;
+        let (state, voters) = (running.application, running.raft.config().voters);
+        if state.after.index <= self.disk.snapshots().covered().index {
+            return None;
+        }
+        let snapshot = self.disk.save(&state, voters, &state.encode(length, filler)).ok()?;
+        running.raft.handle_saved(&snapshot);
+        running.absorb(&self.disk);
+        Some(snapshot)
+    }
+
+    /// The disk drops up to `count` records of what may go.
+    pub fn purge(&mut self, count: usize) {
+        let Some(running) = &mut self.running else { return };
+        self.disk.purge(running.raft.may_purge(), count);
+        running.raft.handle_space(&self.disk.space());
+        running.absorb(&self.disk);
     }
 
     /// The deadline has come.
     pub fn time_out(&mut self, now: Instant) {
         if let Some(running) = &mut self.running {
             running.raft.handle_timeout(now);
-            running.absorb();
+            running.absorb(&self.disk);
         }
     }
 
@@ -153,7 +214,7 @@ impl Node {
     pub fn propose(&mut self, command: &[u8]) -> Result<EntryId, ProposeError> {
         let Some(running) = &mut self.running else { return Err(ProposeError::Halted) };
         let result = running.raft.propose(command);
-        running.absorb();
+        running.absorb(&self.disk);
         result
     }
 
@@ -186,8 +247,9 @@ impl Node {
         );
         running.flushed += done;
         running.pending.drain(..done as usize).for_each(|record| self.disk.push(record));
+        running.raft.handle_space(&self.disk.space());
         running.raft.handle_flushed(now);
-        running.absorb();
+        running.absorb(&self.disk);
         Some(done as usize)
     }
 
@@ -197,30 +259,17 @@ impl Node {
         self.write(AT_ONCE, records).and_then(|_| self.complete(now, AT_ONCE)).unwrap_or(0)
     }
 
-    /// The application takes what it may: committed and durable.
+    /// The application takes what it may: the newest snapshot if that is ahead of it, and entries that are committed and durable.
     ///
     /// # Panics
     /// What it is given is in neither ring nor disk.
     pub fn apply(&mut self) -> Vec<Applied> {
         let Some(running) = &mut self.running else { return Vec::new() };
-        let (mut applied, mut buffer) = (Vec::new(), [0; 8192]);
-        loop {
-            let index = LogIndex(running.applier.applied()).next();
-            if running.reader.committed(index.0) < index.0 {
-                return applied;
-            }
-            let record = match running.applier.reader().copy(index.0, &mut buffer) {
-                Ok(copied) if copied.position.precedes(running.reader.flushed()) => &buffer[..copied.size],
-                Ok(_) => return applied,
-                Err(_) => {
-                    running.read_back += 1;
-                    self.disk.read(index).expect("what left the ring is on the disk")
-                }
-            };
-            let header = Record::parse(record).expect("a whole record").header;
-            applied.push(Applied { index, term: quoring_core::Term(header.term) });
-            running.applier.publish(index.0);
+        let mut applied = Vec::new();
+        while let Some(next) = running.next_applied(&self.disk) {
+            applied.push(next);
         }
+        applied
     }
 
     /// The core's view of itself.
@@ -261,7 +310,10 @@ impl Running {
         let mut log = disk.log().clone();
         let name = |bytes: &Vec<u8>| {
             let record = Record::parse(bytes).expect("whole records");
-            name(&record.header, log.put(&record))
+            if let Some(state) = disk.started(&record) {
+                log = Log::after(state);
+            }
+            name(&record, log.put(&record))
         };
         self.pending.iter().map(name).collect()
     }
@@ -277,13 +329,61 @@ impl Running {
         self.read_back
     }
 
+    /// Snapshots the application has restored.
+    #[must_use]
+    pub const fn restored(&self) -> u64 {
+        self.restored
+    }
+
+    /// What the application knows.
+    #[must_use]
+    pub const fn application(&self) -> &State {
+        &self.application
+    }
+
+    /// Whether a piece of a snapshot waits, and no frame may come in.
+    #[must_use]
+    pub const fn holds_chunk(&self) -> bool {
+        self.chunk.is_some()
+    }
+
     /// What happened.
     pub fn events(&mut self) -> Vec<Event> {
         std::iter::from_fn(|| self.raft.poll_event()).collect()
     }
 
+    /// One step of the application.
+    fn next_applied(&mut self, disk: &Disk) -> Option<Applied> {
+        let before = self.application;
+        if let Some(snapshot) = self.raft.snapshot().copied().filter(|newest| newest.last.index > before.after.index) {
+            let bytes = disk.snapshots().read(&snapshot).expect("the newest snapshot is on the disk");
+            self.application = State::decode(bytes);
+            self.raft.handle_restored(snapshot.last.index);
+            self.applier.publish(snapshot.last.index.0);
+            self.restored += 1;
+            return Some(Applied { state: self.application, restored: true });
+        }
+        let (index, mut buffer) = (before.after.index.next(), [0; 8192]);
+        if self.reader.committed(index.0) < index.0 {
+            return None;
+        }
+        let record = match self.applier.reader().copy(index.0, &mut buffer) {
+            Ok(copied) if copied.position.precedes(self.reader.flushed()) => &buffer[..copied.size],
+            Ok(_) => return None,
+            Err(_) => {
+                self.read_back += 1;
+                disk.read(index).expect("what left the ring is on the disk")
+            }
+        };
+        let record = Record::parse(record).expect("a whole record");
+        let after = EntryId { term: Term(record.header.term), index };
+        self.application = State { after, chain: chain(before.chain, &record) };
+        self.applier.publish(index.0);
+        Some(Applied { state: self.application, restored: false })
+    }
+
     /// Takes note of what the core has accepted. What was accepted before must not have changed.
-    fn absorb(&mut self) {
+    fn absorb(&mut self, disk: &Disk) {
         self.owed = NodeSet::from_bits(self.owed.bits() | self.raft.take_ready().bits());
         let batch = self.flusher.gather(&mut self.scratch);
         for (place, record) in Records::new(&self.scratch[..batch.bytes]).enumerate() {
@@ -291,6 +391,9 @@ impl Running {
             match self.pending.get(place) {
                 Some(known) => assert_eq!(known, record.bytes, "what is not durable stays as it is"),
                 None => {
+                    if let Some(state) = disk.started(&record) {
+                        self.log = Log::after(state);
+                    }
                     self.log.put(&record);
                     self.pending.push_back(record.bytes.to_vec());
                 }

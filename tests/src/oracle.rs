@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use quoring_core::wire::{Append, AppendAnswer, Message};
+use quoring_core::wire::{Append, AppendAnswer, InstallSnapshot, Message};
 use quoring_core::{ClusterId, LogIndex, NodeId, Role, Status, Term};
 use quoring_ring::{Header, Records};
 
-use crate::disk::{Entry, Log};
+use crate::disk::{Disk, Entry, Log};
 use crate::network::InFlight;
 use crate::node::{Applied, Node};
 
@@ -23,14 +23,16 @@ pub struct Oracle {
     leaders: BTreeMap<Term, (NodeId, Log)>,
     /// Pointers only forward: each node's status after its previous step, while it has power.
     seen: BTreeMap<NodeId, Status>,
+    /// Also across losses of power: where each node's log begins, and what its newest snapshot covers.
+    kept: BTreeMap<NodeId, (LogIndex, LogIndex)>,
 }
 
 impl Oracle {
     /// Nothing has happened yet; logs go on after `base`.
     #[must_use]
     pub fn new(cluster: ClusterId, voters: usize, base: LogIndex) -> Self {
-        let (chains, leaders, seen) = Default::default();
-        Self { cluster, voters, chains, committed: Vec::new(), base, leaders, seen }
+        let (chains, leaders, seen, kept) = Default::default();
+        Self { cluster, voters, chains, committed: Vec::new(), base, leaders, seen, kept }
     }
 
     /// The last entry that is committed anywhere.
@@ -50,6 +52,7 @@ impl Oracle {
     /// Something is wrong with it.
     pub fn stepped(&mut self, id: NodeId, nodes: &BTreeMap<NodeId, Node>) {
         let node = &nodes[&id];
+        self.keeps(id, &node.disk);
         let Some(running) = &node.running else {
             self.seen.remove(&id);
             return;
@@ -65,20 +68,24 @@ impl Oracle {
             move_forward(&before, &status);
         }
         assert!(
-            status.applied <= status.committed.min(status.durable),
-            "applied is committed and durable (P5): {status:?}"
+            status.applied <= status.committed.min(status.durable).max(status.snapshot),
+            "applied is committed and durable (P5), or was restored (S4): {status:?}"
+        );
+        assert!(
+            self.is_durable(&node.disk, status.durable, self.chain(log, status.durable)),
+            "node {id}: what is called durable is on the disk: {status:?}"
         );
         assert_eq!(
-            node.disk.log().chain(status.durable),
-            log.chain(status.durable),
-            "node {id}: what is called durable is on the disk"
+            status.snapshot,
+            node.disk.snapshots().covered().index,
+            "node {id}: the newest snapshot is on the disk"
         );
         self.commit(id, status.committed, log, nodes);
         if status.role == Role::Leader {
             let commits =
                 before.is_some_and(|before| before.role == Role::Leader && before.committed < status.committed);
             assert!(
-                !commits || log.term(status.committed) == Some(status.term),
+                !commits || self.term(log, status.committed) == Some(status.term),
                 "entry {} is committed by counting (L5)",
                 status.committed
             );
@@ -86,27 +93,31 @@ impl Oracle {
         }
     }
 
-    /// The application was given entries.
+    /// The application was given entries and snapshots.
     ///
     /// # Panics
-    /// They are not the committed ones.
-    pub fn applied(&self, entries: &[Applied]) {
-        for applied in entries {
-            assert_eq!(
-                self.committed_entry(applied.index).map(|entry| entry.term),
-                Some(applied.term),
+    /// It does not know what the committed log says.
+    pub fn applied(&self, steps: &[Applied]) {
+        for Applied { state, restored } in steps {
+            let known = self.committed_entry(state.after.index).map(|entry| (entry.term, entry.chain));
+            let fine = known.map_or(state.after.index == self.base, |known| known == (state.after.term, state.chain));
+            let what = if *restored {
+                "a snapshot is the state of the committed log (S4)"
+            } else {
                 "only committed entries are applied"
-            );
+            };
+            assert!(fine, "{what}: {state:?}, the log says {known:?}");
         }
     }
 
-    /// The strongest invariant: what is committed is durable on a quorum.
+    /// The strongest invariant: what is committed is durable on a quorum, by itself or in a snapshot.
     ///
     /// # Panics
     /// It is not.
     pub fn is_durable_on_a_quorum(&self, nodes: &BTreeMap<NodeId, Node>) {
-        let (last, chain) = (self.committed(), self.committed.last().map_or(0, |entry| entry.chain));
-        let holders = nodes.values().filter(|node| node.disk.log().chain(last) == Some(chain)).count();
+        let last = self.committed();
+        let chain = self.committed_chain(last);
+        let holders = nodes.values().filter(|node| self.is_durable(&node.disk, last, chain)).count();
         assert!(
             holders * 2 > self.voters,
             "entry {last} is committed, but durable on {holders} of {} nodes only",
@@ -133,6 +144,10 @@ impl Oracle {
             }
             Message::Append(append) => self.append(term, append, frame, nodes),
             Message::AppendAnswer(answer) => self.answer(term, answer, frame, nodes),
+            Message::InstallSnapshot(chunk) => self.chunk(term, chunk, frame, nodes),
+            Message::SnapshotAnswer(_) => {
+                assert_eq!(self.leaders.get(&term).map(|leader| leader.0), Some(frame.to), "answers go to the leader");
+            }
             _ => {}
         }
     }
@@ -143,7 +158,7 @@ impl Oracle {
         let (leader, log) = self.leaders.get(&term).unwrap_or_else(|| panic!("nobody leads term {term}: {}", what()));
         assert_eq!(*leader, frame.from, "only the leader appends: {}", what());
         assert_eq!(
-            log.term(append.prev).filter(|_| append.prev != LogIndex::ZERO).unwrap_or_default(),
+            self.term(log, append.prev).filter(|_| append.prev != LogIndex::ZERO).unwrap_or_default(),
             append.prev_term,
             "term of prev: {}",
             what()
@@ -152,16 +167,14 @@ impl Oracle {
             let Header { term, index_low, .. } = record.expect("whole records").header;
             assert_eq!(
                 (Some(Term(term)), index_low),
-                (log.term(index), index.0 as u32),
+                (self.term(log, index), index.0 as u32),
                 "entries of two logs: {}",
                 what()
             );
         }
         assert!(append.commit <= self.committed(), "not committed: {}", what());
-        let held = nodes[&frame.to].disk.log().chain(append.commit);
-        assert_eq!(
-            held,
-            log.chain(append.commit),
+        assert!(
+            self.is_durable(&nodes[&frame.to].disk, append.commit, self.chain(log, append.commit)),
             "the peer is not known to hold what it should commit (L6): {}",
             what()
         );
@@ -174,14 +187,67 @@ impl Oracle {
         };
         assert_eq!(*leader, frame.to, "answers go to the leader");
         let node = &nodes[&frame.from];
-        assert_eq!(
-            node.disk.log().chain(answer.matched),
-            log.chain(answer.matched),
+        assert!(
+            self.is_durable(&node.disk, answer.matched, self.chain(log, answer.matched)),
             "acknowledged is durable (L4): {}",
             frame.describe(self.cluster)
         );
-        let received = node.running.as_ref().and_then(|running| running.log().chain(answer.received));
-        assert_eq!(received, log.chain(answer.received), "received is the leader's: {}", frame.describe(self.cluster));
+        let received = node.running.as_ref().and_then(|running| self.chain(running.log(), answer.received));
+        let own = self.chain(log, answer.received);
+        assert!(received == own && own.is_some(), "received is the leader's: {}", frame.describe(self.cluster));
+    }
+
+    /// A piece is of a snapshot that is durable at the leader, byte for byte.
+    fn chunk(&self, term: Term, chunk: &InstallSnapshot<'_>, frame: &InFlight, nodes: &BTreeMap<NodeId, Node>) {
+        let what = || frame.describe(self.cluster);
+        assert_eq!(
+            self.leaders.get(&term).map(|leader| leader.0),
+            Some(frame.from),
+            "only the leader sends snapshots: {}",
+            what()
+        );
+        let bytes = nodes[&frame.from]
+            .disk
+            .snapshots()
+            .read(&chunk.snapshot)
+            .unwrap_or_else(|| panic!("a durable snapshot: {}", what()));
+        assert_eq!(&bytes[chunk.offset as usize..][..chunk.data.len()], chunk.data, "its own bytes: {}", what());
+        assert!(chunk.snapshot.last.index <= self.committed(), "not committed: {}", what());
+    }
+
+    /// What a disk holds was never less, is what the committed log says, and what it lacks is in its snapshot (S3).
+    fn keeps(&mut self, id: NodeId, disk: &Disk) {
+        let now = (disk.start(), disk.snapshots().covered().index);
+        assert!(now.0 <= now.1, "node {id}: what is purged, up to {}, is covered, up to {} (S3)", now.0, now.1);
+        let before = self.kept.insert(id, now);
+        if before == Some(now) {
+            return;
+        }
+        let fell = before.is_some_and(|before| now.0 < before.0 || now.1 < before.1);
+        assert!(!fell, "node {id}: start or snapshot goes back: {before:?} {now:?}");
+        if let Some(state) = disk.saved() {
+            self.applied(&[Applied { state, restored: true }]);
+        }
+    }
+
+    /// Whether a node that starts from this disk has everything up to `index`, with this hash.
+    fn is_durable(&self, disk: &Disk, index: LogIndex, chain: Option<u64>) -> bool {
+        let covered = disk.snapshots().covered().index;
+        let held = if index <= covered { self.committed_chain(index) } else { disk.log().chain(index) };
+        held.is_some() && held == chain
+    }
+
+    /// The hash of everything up to `index` in a log. What is below its base is committed.
+    fn chain(&self, log: &Log, index: LogIndex) -> Option<u64> {
+        if index < log.base() { self.committed_chain(index) } else { log.chain(index) }
+    }
+
+    fn term(&self, log: &Log, index: LogIndex) -> Option<Term> {
+        if index < log.base() { self.committed_entry(index).map(|entry| entry.term) } else { log.term(index) }
+    }
+
+    fn committed_chain(&self, index: LogIndex) -> Option<u64> {
+        if index <= self.base { Some(0) } else { self.committed_entry(index).map(|entry| entry.chain) }
     }
 
     fn match_logs(&mut self, log: &Log) {
@@ -193,27 +259,25 @@ impl Oracle {
 
     fn commit(&mut self, id: NodeId, committed: LogIndex, log: &Log, nodes: &BTreeMap<NodeId, Node>) {
         while self.committed() < committed {
-            let entry = *log.get(self.committed().next()).expect("what is committed is in the log");
+            let entry = *log.get(self.committed().next()).expect("what is committed is in the log, or was before");
             self.committed.push(entry);
         }
-        let known = self.committed_entry(committed).map_or(0, |entry| entry.chain);
         assert_eq!(
-            log.chain(committed),
-            Some(known),
+            self.chain(log, committed),
+            self.committed_chain(committed),
             "node {id} commits another entry {committed} than others (state machine safety)"
         );
         self.is_durable_on_a_quorum(nodes);
     }
 
     fn lead(&mut self, id: NodeId, term: Term, log: &Log) {
-        let chain = self.committed.last().map_or(0, |entry| entry.chain);
         if let Some((leader, before)) = self.leaders.get(&term) {
             assert_eq!(*leader, id, "term {term} has two leaders (election safety)");
             assert_eq!(log.chain(before.last()), before.chain(before.last()), "a leader only appends");
         } else {
             assert_eq!(
-                log.chain(self.committed()),
-                Some(chain),
+                self.chain(log, self.committed()),
+                self.committed_chain(self.committed()),
                 "the leader of term {term} lacks a committed entry (leader completeness)"
             );
         }
@@ -232,7 +296,10 @@ fn move_forward(before: &Status, now: &Status) {
     assert!(ahead(before.flushed, now.flushed), "flushed goes back: {before:?} {now:?}");
     assert!(ahead(now.flushed, now.accepted), "flushed is accepted: {now:?}");
     assert!(
-        before.committed <= now.committed && before.applied <= now.applied,
+        before.committed <= now.committed
+            && before.applied <= now.applied
+            && before.snapshot <= now.snapshot
+            && before.start <= now.start,
         "an index goes back: {before:?} {now:?}"
     );
     assert!(before.term <= now.term, "the term goes back: {before:?} {now:?}");

@@ -1,7 +1,7 @@
 //! The way of a frame out of a node, in the steps in which a task may be interrupted: plan, copies, check, send.
 
 use quoring_core::wire::APPEND_HEADER;
-use quoring_core::{Instant, NodeId, StoreBatch, Term, Transmit};
+use quoring_core::{ChunkBatch, Instant, NodeId, StoreBatch, Term, Transmit};
 use quoring_ring::{HEADER, Header, UNIT};
 
 use crate::disk::Disk;
@@ -20,7 +20,7 @@ pub struct Making {
 pub enum Made {
     /// It may be sent.
     Frame(Vec<u8>),
-    /// The node leads no more in the term of the plan: it must not be sent.
+    /// The node leads no more in the term of the plan, or what it asks for was purged: it must not be sent.
     Stale,
     /// An entry had left the ring: another plan is needed.
     Gone,
@@ -57,8 +57,10 @@ impl Making {
                 Some(len) => self.sized(len),
                 None => Made::Stale,
             },
-            // Nothing is purged here.
-            Transmit::FromSnapshot(_) => Made::Stale,
+            Transmit::FromSnapshot(batch) => match self.read_chunk(running, &node.disk, now, &batch) {
+                Some(len) => self.sized(len),
+                None => Made::Stale,
+            },
             Transmit::FromRing(batch) => loop {
                 match self.copy(running) {
                     Some(true) => {}
@@ -82,7 +84,11 @@ impl Making {
 
     /// Reads as many entries as fit; the frame's length.
     fn read(&mut self, running: &mut Running, disk: &Disk, now: Instant, batch: &StoreBatch) -> Option<usize> {
-        let prev_term: Term = batch.prev_term.or_else(|| disk.term_of(batch.first.previous()))?;
+        let prev = batch.first.previous();
+        let Some(prev_term): Option<Term> = batch.prev_term.or_else(|| disk.term_of(prev)) else {
+            assert!(prev <= running.raft.start(), "{prev} cannot be read, and was not purged");
+            return None;
+        };
         let (mut last, mut bytes) = (batch.first.previous(), 0);
         while last < batch.last {
             let Some(record) = disk.read(last.next()).filter(|record| bytes + record.len() <= batch.limit) else {
@@ -95,6 +101,19 @@ impl Making {
             running.raft.postpone(now, batch);
             return None;
         }
+        let is_there = bytes > 0 || running.reader.leading() != batch.term.0 || batch.first <= running.raft.start();
+        assert!(is_there, "{} cannot be read, and was not purged", batch.first);
         running.raft.seal(now, batch, prev_term, last, bytes, &mut self.frame)
+    }
+
+    /// Reads a piece of the snapshot; the frame's length. `None` if another has taken its place.
+    fn read_chunk(&mut self, running: &mut Running, disk: &Disk, now: Instant, batch: &ChunkBatch) -> Option<usize> {
+        let Some(bytes) = disk.snapshots().read(&batch.snapshot) else {
+            assert_ne!(running.raft.snapshot(), Some(&batch.snapshot), "the newest snapshot is on the disk");
+            return None;
+        };
+        let piece = &bytes[usize::try_from(batch.offset).expect("a small snapshot")..][..batch.len];
+        self.frame[batch.at..][..batch.len].copy_from_slice(piece);
+        running.raft.seal_chunk(now, batch, &mut self.frame)
     }
 }

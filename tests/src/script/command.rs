@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! cluster 1..5 [ring UNITSxSLOTS] [frame BYTES] [origin POSITION] [base TERM-INDEX] [window APPENDS] [window-bytes BYTES]
+//! blank NODE                    a new disk under a known name: it has not even the base
 //! log 1: 1 1 4, term 6          what the disk holds before the start: the terms of its entries, and a later term
 //! start [NODES] [ring UNITSxSLOTS]   power; after a crash from what is durable
 //! crash NODE [keeping N] [torn] the power goes, N pending records and half of the next one get onto the disk
@@ -23,7 +24,11 @@
 //! answer 1>3 received INDEX              or that it has received, and not made durable
 //!
 //! hold disk|application NODE, hold replicator 1>2, release ...
+//! hold chunks NODE                       pieces of snapshots wait: first to be stored, then for the core to be told
+//! store NODE, tell NODE
 //! write NODE [N] -> w3, complete NODE w3, flush NODE [N], apply NODE
+//! save NODE [BYTES bytes] [padded with CHARACTER]    its application makes a snapshot
+//! purge NODE [N]                         its disk drops what may go, at most N records
 //! plan 1>2, copy 1>2, finish 1>2
 //!
 //! status [NODES], refusals NODE, pending NODE
@@ -32,11 +37,12 @@
 use std::str::FromStr;
 
 use quoring_core::wire::{AppendAnswer, AppendRefusal, Envelope, Message};
-use quoring_core::{Duration, LogIndex, NodeId, NodeSet, Term};
+use quoring_core::{Duration, EntryId, LogIndex, NodeId, NodeSet, Stored, Term};
 use quoring_ring::{Checksum, DEFAULT_CRC32C, HEADER, Header, Kind, Position};
 
 use super::show::{refusals_line, status_line};
 use crate::cluster::{CLUSTER, Cluster, Settings};
+use crate::disk::Disk;
 use crate::memory::RingSize;
 use crate::network::InFlight;
 use crate::replicator::Made;
@@ -67,6 +73,7 @@ impl Player {
         cluster.shows_all = !quiet && !matches!(command, "run" | "elect" | "settle");
         let words = &mut words;
         match command {
+            "blank" => cluster.node(node(words)).disk = Disk::default(),
             "log" => set_log(cluster, line),
             "start" => start(cluster, words),
             "crash" => crash(cluster, words),
@@ -82,6 +89,7 @@ impl Player {
             "refuse" | "answer" => speak_for(cluster, command, words),
             "hold" | "release" => hold(cluster, command == "hold", words),
             "write" | "complete" | "flush" | "apply" | "pending" => use_disk(cluster, command, words),
+            "save" | "purge" | "store" | "tell" => use_snapshots(cluster, command, words),
             "plan" | "copy" | "finish" => replicate(cluster, command, words),
             "status" => {
                 nodes(cluster, words).iter().for_each(|id| cluster.lines.push(status_line(&cluster.nodes[&id])))
@@ -114,7 +122,10 @@ fn settings(words: &mut Words<'_>) -> Settings {
             "ring" => settings.ring = ring_size(value),
             "frame" => settings.frame = parse(value),
             "origin" => settings.origin = Position::new(parse(value)),
-            "base" => settings.base = entry(value),
+            "base" => {
+                let (index, term) = entry(value);
+                settings.base = EntryId { term, index };
+            }
             "window" => settings.max_in_flight = parse(value),
             "window-bytes" => settings.max_in_flight_bytes = parse(value),
             "seed" => settings.seed = parse(value),
@@ -305,6 +316,7 @@ fn hold(cluster: &mut Cluster, hold: bool, words: &mut Words<'_>) {
     let slow = match what {
         "disk" => &mut cluster.slow_disks,
         "application" => &mut cluster.slow_applications,
+        "chunks" => &mut cluster.slow_chunks,
         _ => panic!("cannot hold {what}"),
     };
     if hold {
@@ -312,11 +324,43 @@ fn hold(cluster: &mut Cluster, hold: bool, words: &mut Words<'_>) {
         return;
     }
     slow.remove(id);
-    if what == "disk" {
-        cluster.flush(id, usize::MAX);
-    } else {
-        cluster.apply(id);
+    match what {
+        "disk" => drop(cluster.flush(id, usize::MAX)),
+        "application" => cluster.apply(id),
+        _ => {
+            cluster.store_chunk(id);
+            cluster.tell_stored(id);
+        }
     }
+}
+
+fn use_snapshots(cluster: &mut Cluster, command: &str, words: &mut Words<'_>) {
+    let id = node(words);
+    let line = match command {
+        "save" => {
+            let length = words.next_if(|word| *word != "padded").map_or(0, parse);
+            follows(words, "bytes");
+            let filler = if follows(words, "padded") { words.nth(1).map_or(0, |word| word.as_bytes()[0]) } else { 0 };
+            match cluster.save(id, length, filler) {
+                Some(_) => return,
+                None => "nothing new to save".into(),
+            }
+        }
+        "purge" => {
+            let start = cluster.purge(id, words.next().map_or(usize::MAX, parse));
+            format!("the log begins behind {start}")
+        }
+        "store" => match cluster.store_chunk(id).expect("a piece that waits") {
+            Stored::Yes => "stored".into(),
+            refused => format!("{refused:?}"),
+        },
+        _ => {
+            let (chunk, stored) = cluster.tell_stored(id).expect("a piece that was stored");
+            let (from, to, last) = (chunk.offset, chunk.offset + chunk.len as u64, chunk.snapshot.last);
+            format!("bytes {from}..{to} of {}-{}: {stored:?}", last.term, last.index)
+        }
+    };
+    cluster.lines.insert(0, line);
 }
 
 fn use_disk(cluster: &mut Cluster, command: &str, words: &mut Words<'_>) {

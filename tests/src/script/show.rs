@@ -5,14 +5,17 @@ use quoring_core::{LogIndex, Refusals, Role};
 use crate::disk::Log;
 use crate::node::Node;
 
-/// One line: `1 leads term 3: 1-1..2 | 3-3, committed 2`. What lies behind the bar is not known to be durable.
+/// One line: `1 leads term 3: 1-1..2 | 3-3, committed 2`. What lies behind the bar is not known to be durable. With a snapshot up to 2, and a log that
+/// begins behind 1: `1 leads term 3: .. 1-2 | 3-3, committed 2, snapshot 2`.
 #[must_use]
 pub fn status_line(node: &Node) -> String {
     let (id, Some(running)) = (node.id, &node.running) else {
-        return format!("{} has no power: {}", node.id, log_line(node.disk.log(), node.disk.log().last()));
+        let (log, covered) = (node.disk.log(), node.disk.snapshots().covered().index);
+        let log = log_behind(log, node.disk.start(), log.last());
+        return format!("{} has no power: {log}{}", node.id, snapshot(covered));
     };
     let status = running.raft.status();
-    let (term, log) = (status.term, log_line(running.log(), status.durable));
+    let (term, log) = (status.term, log_behind(running.log(), status.start, status.durable));
     let role = match (status.role, status.leader) {
         (Role::Leader, _) => format!("leads term {term}"),
         (Role::Follower, Some(leader)) => format!("follows {leader} in term {term}"),
@@ -23,21 +26,31 @@ pub fn status_line(node: &Node) -> String {
     };
     let applied =
         if status.applied == status.committed { String::new() } else { format!(", applied {}", status.applied) };
-    format!("{id} {role}: {log}, committed {}{applied}", status.committed)
+    let snapshot = snapshot(status.snapshot);
+    format!("{id} {role}: {log}, committed {}{applied}{snapshot}", status.committed)
+}
+
+fn snapshot(covered: LogIndex) -> String {
+    if covered > LogIndex::ZERO { format!(", snapshot {covered}") } else { String::new() }
 }
 
 /// The terms of a log as runs: `1-1..3 | 4-4..5`.
 #[must_use]
 pub fn log_line(log: &Log, durable: LogIndex) -> String {
+    log_behind(log, LogIndex::ZERO, durable)
+}
+
+/// The same, with two dots for what is gone.
+fn log_behind(log: &Log, start: LogIndex, durable: LogIndex) -> String {
     let mut runs: Vec<(u32, u64, u64, bool)> = Vec::new();
-    for (index, entry) in log.iter() {
+    for (index, entry) in log.iter().filter(|&(index, _)| index > start) {
         let safe = index <= durable;
         match runs.last_mut() {
             Some((term, _, end, same)) if *term == entry.term.0 && *same == safe => *end = index.0,
             _ => runs.push((entry.term.0, index.0, index.0, safe)),
         }
     }
-    let mut parts = Vec::new();
+    let mut parts: Vec<String> = (start > LogIndex::ZERO).then(|| "..".into()).into_iter().collect();
     for (place, &(term, first, end, safe)) in runs.iter().enumerate() {
         if !safe && (place == 0 || runs[place - 1].3) {
             parts.push("|".into());
@@ -57,6 +70,7 @@ pub(super) fn refusals_line(node: &Node) -> Option<String> {
         impossible,
         record,
         disruptive,
+        chunk,
         ring_full,
         busy,
         unable,
@@ -70,6 +84,7 @@ pub(super) fn refusals_line(node: &Node) -> Option<String> {
         ("impossible", impossible),
         ("record", record),
         ("disruptive", disruptive),
+        ("chunk", chunk),
         ("ring full", ring_full),
         ("busy", busy),
         ("unable", unable),
