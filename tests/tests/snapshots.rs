@@ -1,0 +1,312 @@
+//! Snapshots at every point in which something may come between, and what a restart makes of what it finds.
+
+use quoring_core::wire::{Envelope, InstallSnapshot, Message};
+use quoring_core::{
+    Config, ConfigError, EntryId, Instant, LogIndex, NodeId, NodeSet, Peer, Raft, Recovered, Recovery, RecoveryError,
+    Snapshot, Term,
+};
+use quoring_ring::{Checksum, DEFAULT_CRC32C, Handles, Header, Kind, Record, record_size};
+use quoring_tests::cluster::CLUSTER;
+use quoring_tests::memory::{RingSize, ring};
+use quoring_tests::script::{Player, status_line};
+use quoring_tests::snapshots::State;
+
+/// Bytes of a piece in the frames of these tests.
+const PIECE: u64 = 64;
+/// Bytes of a snapshot: four pieces, the last one shorter.
+const LENGTH: u64 = 200;
+const PIECES: u64 = LENGTH.div_ceil(PIECE);
+
+fn node(id: u8) -> NodeId {
+    NodeId::new(id).expect("0..=31")
+}
+
+fn played(lines: &[&str]) -> Player {
+    let mut player = Player::default();
+    play(&mut player, lines);
+    player
+}
+
+fn play(player: &mut Player, lines: &[&str]) {
+    lines.iter().for_each(|line| drop(player.play(line)));
+}
+
+fn status(player: &mut Player, id: u8) -> quoring_core::Status {
+    player.cluster().nodes[&node(id)].status().expect("it runs")
+}
+
+/// Nodes 1 and 2 have committed entries up to 6, and purged them; node 3 has nothing. The snapshot of node 2 ends in other bytes if `padding` says so.
+fn purged(padding: &str) -> Player {
+    let save_2 = format!("save 2 200 bytes {padding}");
+    let lines =
+        ["cluster 1..3 frame 128", "start 1 2", "elect 1", "settle", "propose 1 8 bytes 5 times", "settle", "run 200"];
+    let mut player = played(&lines);
+    play(&mut player, &["save 1 200 bytes", "purge 1", &save_2, "purge 2", "start 3", "wait 300", "timeout 1"]);
+    play(&mut player, &["deliver heartbeat 1>3", "drop answer", "drop heartbeat", "drop commit"]);
+    player
+}
+
+/// Where the pieces began that node `from` has sent to node 3 and that are on their way.
+fn pieces(player: &mut Player, from: u8) -> Vec<u64> {
+    let frames = player.cluster().network.frames.iter().filter(|frame| (frame.from, frame.to) == (node(from), node(3)));
+    let offset = |frame: quoring_core::wire::Frame<'_>| match frame.message {
+        Message::InstallSnapshot(chunk) => Some(chunk.offset),
+        _ => None,
+    };
+    frames.filter_map(|frame| frame.decode(CLUSTER).and_then(offset)).collect()
+}
+
+/// Node 1 is cut off when node 3 has some pieces; node 2 takes over. If its snapshot is the same, it goes on where node 1 stopped, else it begins at the
+/// beginning: what counts is what a snapshot is, not who sends it.
+///
+/// Scenario 44. covers: S1, S2
+#[test]
+fn a_transfer_is_resumed_by_another_leader_if_it_is_of_the_same_snapshot() {
+    for (same, stored) in [true, false].into_iter().flat_map(|same| (0..PIECES).map(move |stored| (same, stored))) {
+        let mut player = purged(if same { "" } else { "padded with x" });
+        for piece in 0..stored {
+            assert_eq!(pieces(&mut player, 1), [piece * PIECE]);
+            play(&mut player, &["deliver chunk 1>3", "deliver received 3>1"]);
+        }
+        play(
+            &mut player,
+            &["drop *", "cut 1", "wait 3000", "elect 2 with 3", "deliver append 2>3", "deliver refusal 3>2"],
+        );
+        assert_eq!(pieces(&mut player, 2), [0], "a leader does not know what a follower has");
+        let mut sent = Vec::new();
+        while let [offset] = pieces(&mut player, 2)[..] {
+            sent.push(offset);
+            play(&mut player, &["deliver chunk 2>3", "deliver received 3>2"]);
+        }
+        let goes_on_at = if same { stored.max(1) } else { 1 };
+        let expected: Vec<u64> = [0].into_iter().chain(goes_on_at..PIECES).map(|piece| piece * PIECE).collect();
+        assert_eq!(sent, expected, "same: {same}, {stored} pieces before");
+        play(&mut player, &["heal", "run 3000"]);
+        let lines: Vec<_> = player.cluster().nodes.values().map(status_line).collect();
+        assert!((1..=3).all(|id| status(&mut player, id).applied == LogIndex(7)), "{lines:?}");
+        let [two, three] = [2, 3].map(|id| player.cluster().nodes[&node(id)].disk.snapshots().newest().cloned());
+        assert_eq!(two, three, "it is node 2's, whole");
+    }
+}
+
+/// What node 3 does from the first piece on, one thing at a time.
+const INSTALL: [&str; 22] = [
+    "store 3",
+    "tell 3",
+    "deliver received 3>1",
+    "deliver chunk 1>3",
+    "store 3",
+    "tell 3",
+    "deliver received 3>1",
+    "deliver chunk 1>3",
+    "store 3",
+    "tell 3",
+    "deliver received 3>1",
+    "deliver chunk 1>3",
+    "store 3",
+    "tell 3",
+    "deliver answer 3>1",
+    "propose 1 8 bytes",
+    "propose 1 8 bytes",
+    "deliver append 1>3",
+    "flush 3 1",
+    "deliver answer 3>1",
+    "flush 3 1",
+    "flush 3",
+];
+
+/// The application has restored the snapshot when the record that starts the log anew is not durable yet. The power goes at any point of an install, with
+/// any number of records on the disk: node 3 finds either its old log or the snapshot, never something between, and the cluster goes on.
+///
+/// Scenario 45. covers: S3, S4, S5, R11
+#[test]
+fn a_power_cut_at_any_point_of_an_install_leaves_the_old_log_or_the_snapshot() {
+    let (mut restored_before_flushed, mut cuts) = (0, 0);
+    // Its log is empty, shorter than the snapshot, or longer and contradicts it.
+    for log in ["", "1 1 1", "1 1 1 1 1 1 1 1 1"] {
+        for (steps, kept) in (0..=INSTALL.len()).flat_map(|steps| (0..=4).map(move |kept| (steps, kept))) {
+            let lines = [
+                "cluster 1..3 frame 128",
+                "log 1: 1, term 1",
+                "log 2: 1, term 1",
+                &format!("log 3: {log}, term 1"),
+                "start",
+            ];
+            let mut player = played(&lines);
+            play(&mut player, &["elect 1 with 2", "settle 1 2", "propose 1 8 bytes 5 times", "settle 1 2"]);
+            play(
+                &mut player,
+                &[
+                    "save 1 200 bytes",
+                    "purge 1",
+                    "save 2 200 bytes",
+                    "purge 2",
+                    "hold chunks 3",
+                    "wait 100",
+                    "timeout 1",
+                ],
+            );
+            while !player.cluster().nodes[&node(3)].running.as_ref().is_some_and(|node| node.holds_chunk()) {
+                play(&mut player, &["deliver 1>3", "deliver 3>1"]);
+            }
+            play(&mut player, &["drop *", "hold disk 3"]);
+            play(&mut player, &INSTALL[..steps]);
+            let (applied, disk) = (status(&mut player, 3).applied, &player.cluster().nodes[&node(3)].disk);
+            let covered = disk.snapshots().covered();
+            restored_before_flushed += u32::from(applied > LogIndex::ZERO && disk.log().base() < applied);
+            play(&mut player, &[&format!("crash 3 keeping {kept} torn"), "start 3"]);
+            let found = status(&mut player, 3);
+            let what = format!("log {log:?}, {steps} steps, {kept} records kept: {found:?}");
+            assert_eq!(
+                (found.committed, found.applied),
+                (covered.index, covered.index),
+                "what the snapshot covers is committed and restored: {what}"
+            );
+            assert!(found.committed <= found.last && found.committed <= found.durable, "{what}");
+            play(&mut player, &["release chunks 3", "release disk 3", "run 5000"]);
+            let applied = [1, 2, 3].map(|id| status(&mut player, id).applied);
+            assert!(applied[0] >= LogIndex(7) && applied.iter().all(|&each| each == applied[0]), "{applied:?}: {what}");
+            cuts += 1;
+        }
+    }
+    println!("{cuts} power cuts, {restored_before_flushed} of them with what was restored and not flushed");
+    assert!(restored_before_flushed > 50);
+}
+
+const VOTERS: NodeSet = NodeSet::first(3);
+
+fn snapshot(term: u32, index: u64) -> Snapshot {
+    let state = State { after: EntryId { term: Term(term), index: LogIndex(index) }, chain: 0 };
+    state.describe(&state.encode(0, 0), VOTERS)
+}
+
+fn record(kind: Kind, term: u32, index: u64, payload: &[u8]) -> Vec<u8> {
+    let header = Header { checksum: 0, term, index_low: index as u32, len: payload.len() as u16, kind, flags: 0 };
+    let checksum = Checksum::new(CLUSTER.0, DEFAULT_CRC32C).of(
+        &header,
+        if kind == Kind::Start { 0 } else { (index >> 32) as u32 },
+        payload,
+    );
+    let mut bytes = Header { checksum, ..header }.encode().to_vec();
+    bytes.extend(payload);
+    bytes.resize(record_size(payload.len()), 0);
+    bytes
+}
+
+/// What a restart makes of a snapshot, where the log begins, and the terms of the entries behind that.
+fn recovered(snapshot: Option<Snapshot>, start: (u32, u64), terms: &[u32]) -> Result<Recovered, RecoveryError> {
+    let mut recovery = Recovery::new(CLUSTER, DEFAULT_CRC32C);
+    snapshot.iter().for_each(|snapshot| recovery.snapshot(snapshot));
+    recovery.start(EntryId { term: Term(start.0), index: LogIndex(start.1) }, Term(9), 0x80 | 2);
+    for (index, &term) in (start.1 + 1..).zip(terms) {
+        recovery.record(&Record::parse(&record(Kind::NoOp, term, index, &[])).expect("whole"))?;
+    }
+    recovery.finish()
+}
+
+/// covers: S5, R11
+#[test]
+fn a_restart_tells_a_newer_an_overlapping_a_contradicting_and_a_missing_snapshot_apart() {
+    let found = |snapshot: Option<Snapshot>, start, terms: &[u32]| {
+        recovered(snapshot, start, terms).map(|found| {
+            let origin = found.origin(quoring_ring::Position::new(0));
+            assert!(origin.committed <= origin.last && origin.applied == 0);
+            assert_eq!((found.term, found.vote), (Term(9), Some(node(2))), "the vote outlives what was purged");
+            (found.restart, found.start.index.0, found.last.0, origin.committed)
+        })
+    };
+    // The snapshot covers more than the log has: the log starts anew behind it.
+    assert_eq!(found(Some(snapshot(3, 8)), (1, 2), &[1, 1, 3]), Ok((true, 8, 8, 8)));
+    assert_eq!(found(Some(snapshot(3, 8)), (0, 0), &[]), Ok((true, 8, 8, 8)));
+    assert_eq!(found(Some(snapshot(3, 8)), (1, 7), &[]), Ok((true, 8, 8, 8)));
+    // They overlap, or just meet: the log goes on.
+    assert_eq!(found(Some(snapshot(3, 4)), (1, 2), &[1, 3, 3]), Ok((false, 2, 5, 4)));
+    assert_eq!(found(Some(snapshot(3, 5)), (1, 2), &[1, 3, 3]), Ok((false, 2, 5, 5)));
+    assert_eq!(found(Some(snapshot(3, 4)), (3, 4), &[3]), Ok((false, 4, 5, 4)));
+    assert_eq!(found(Some(snapshot(3, 4)), (0, 4), &[3]), Ok((false, 4, 5, 4)));
+    // The log has another entry there: its tail was never committed.
+    assert_eq!(found(Some(snapshot(3, 4)), (1, 2), &[1, 2, 2]), Ok((true, 4, 4, 4)));
+    // The log was purged past it, or there is none at all: entries are lost, and the node does not start.
+    assert_eq!(found(Some(snapshot(3, 4)), (3, 5), &[3]), Err(RecoveryError::Hole(LogIndex(5))));
+    assert_eq!(found(None, (3, 5), &[3]), Err(RecoveryError::Hole(LogIndex(5))));
+}
+
+/// A log that was started anew behind one snapshot is started anew behind a newer one; what lies between counts no more.
+/// covers: S5
+#[test]
+fn a_restart_follows_start_records_and_later_truncations() {
+    let recover = |snapshot: &Snapshot, records: &[Vec<u8>]| {
+        let mut recovery = Recovery::new(CLUSTER, DEFAULT_CRC32C);
+        recovery.snapshot(snapshot);
+        for bytes in records {
+            recovery.record(&Record::parse(bytes).expect("whole")).expect("in order");
+        }
+        recovery.finish().map(|found| (found.restart, found.start.index.0, found.last.0))
+    };
+    let [one, two] =
+        [(1, 3), (2, 6)].map(|(term, index): (u32, u64)| record(Kind::Start, term, index, &index.to_le_bytes()));
+    let entry = |term, index| record(Kind::NoOp, term, index, &[]);
+    let log = [entry(1, 1), entry(1, 2), one, entry(1, 4), entry(1, 5), two, entry(2, 7)];
+    assert_eq!(recover(&snapshot(2, 6), &log), Ok((false, 6, 7)));
+    assert_eq!(recover(&snapshot(1, 5), &log[..5]), Ok((false, 3, 5)));
+    assert_eq!(recover(&snapshot(1, 3), &log), Err(RecoveryError::Hole(LogIndex(6))), "the newer snapshot is lost");
+    // The entry that the snapshot covers last is replaced later in the log: it contradicts the snapshot after all.
+    assert_eq!(recover(&snapshot(1, 5), &[&log[..5], &[entry(2, 5)]].concat()), Ok((true, 5, 5)));
+    assert_eq!(recover(&snapshot(1, 5), &[&log[..5], &[entry(2, 4)]].concat()), Ok((true, 5, 5)));
+}
+
+fn refused(config: Config, recovered: Recovered) -> Option<ConfigError> {
+    let origin = recovered.origin(config.origin);
+    let checksum = Checksum::new(config.cluster.0, config.crc);
+    let Handles { writer, .. } = ring(RingSize { units: 64, slots: 8 }, origin, checksum).expect("a ring of this size");
+    let mut peers = [Peer::EMPTY, Peer::EMPTY];
+    Raft::new(config, 512, recovered, writer, &mut peers, Instant(0)).err()
+}
+
+/// covers: S6, S8
+#[test]
+fn a_snapshot_of_other_voters_and_a_threshold_of_zero_are_refused_at_construction() {
+    let config = Config::new(node(0), CLUSTER, VOTERS);
+    let of = |voters| recovered(Some(Snapshot { voters, ..snapshot(3, 8) }), (3, 8), &[3]).expect("a sane log");
+    assert_eq!(refused(config, of(VOTERS)), None);
+    assert_eq!(refused(config, of(NodeSet::first(5))), Some(ConfigError::Voters));
+    assert_eq!(refused(Config { snapshot_after: 0, ..config }, Recovered::default()), Some(ConfigError::SnapshotAfter));
+}
+
+/// A leader's snapshot says who votes after it. This node cannot follow a change that it was not told of.
+/// covers: S6
+#[test]
+fn a_leaders_snapshot_of_other_voters_is_not_taken() {
+    let mut player = purged("");
+    play(&mut player, &["hold chunks 3"]);
+    let cluster = player.cluster();
+    let frame =
+        cluster.network.frames.iter().find(|frame| frame.kind(CLUSTER) == "chunk").expect("the first piece").clone();
+    let Some(Message::InstallSnapshot(chunk)) = frame.decode(CLUSTER).map(|frame| frame.message) else {
+        panic!("a piece")
+    };
+    for (voters, taken) in [(NodeSet::first(3), false), (NodeSet::EMPTY, false), (cluster.settings.voters, true)] {
+        let message =
+            Message::InstallSnapshot(InstallSnapshot { snapshot: Snapshot { voters, ..chunk.snapshot }, ..chunk });
+        let mut bytes = frame.bytes.clone();
+        let envelope = Envelope { cluster: CLUSTER, node: node(1), crc: DEFAULT_CRC32C };
+        envelope.seal(node(3), Term(1), &message, &mut bytes).expect("it fits");
+        cluster.hand_in(node(3), &bytes);
+        let three = &cluster.nodes[&node(3)];
+        assert_eq!(three.running.as_ref().map(|running| running.holds_chunk()), Some(taken), "{voters:?}");
+        assert_eq!(three.refusals().map(|refusals| refusals.impossible > 0), Some(true));
+    }
+}
+
+/// covers: S3, P9
+#[test]
+fn what_is_purged_is_what_the_newest_durable_snapshot_covers() {
+    let mut player =
+        played(&["cluster 1..3", "start", "elect 1", "settle", "propose 1 8 bytes 5 times", "settle", "run 200"]);
+    let allowed =
+        |player: &mut Player| player.cluster().nodes[&node(1)].running.as_ref().map(|running| running.raft.may_purge());
+    assert_eq!(allowed(&mut player), Some(LogIndex::ZERO), "what is applied is not yet covered");
+    play(&mut player, &["save 1", "propose 1 8 bytes 5 times", "settle"]);
+    assert_eq!((allowed(&mut player), status(&mut player, 1).applied), (Some(LogIndex(6)), LogIndex(11)));
+    assert_eq!(player.play("purge 1"), ["the log begins behind 6"]);
+}
