@@ -1,12 +1,12 @@
-//! Raft as the paper has it (figure 2, with pre-vote and CheckQuorum of the thesis), slow and plain: what a core must agree with, step by step.
+//! Raft as the paper has it (figures 2 and 13, with pre-vote and CheckQuorum of the thesis), slow and plain: what a core must agree with, step by step.
 //!
-//! It knows terms, votes, logs and majorities; it does not know rings, frames, windows or timers. What the rules leave open (when a deadline
+//! It knows terms, votes, logs, snapshots and majorities; it does not know rings, frames, windows or timers. What the rules leave open (when a deadline
 //! comes, whether a client is refused) it is told.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use quoring_core::wire::{Append, AppendAnswer, AppendRefusal, Message, VoteRequest};
-use quoring_core::{Duration, Instant, LogIndex, NodeId, Role, Term};
+use quoring_core::wire::{Append, AppendAnswer, AppendRefusal, InstallSnapshot, Message, SnapshotAnswer, VoteRequest};
+use quoring_core::{Duration, EntryId, Instant, LogIndex, NodeId, Role, Snapshot, Stored, Term};
 use quoring_ring::{Kind, Record, Records};
 
 /// An entry: the paper's command and term.
@@ -27,6 +27,8 @@ pub enum Written {
     Vote(Term, Option<NodeId>),
     /// An entry in its place.
     Entry(LogIndex, Entry),
+    /// The log goes on behind this one, which a durable snapshot covers.
+    Start(EntryId),
 }
 
 /// A server of the paper.
@@ -40,8 +42,12 @@ pub struct Model {
     pub term: Term,
     /// votedFor.
     pub vote: Option<NodeId>,
+    /// What the log goes on behind: lastIncludedIndex and lastIncludedTerm of an installed snapshot.
+    base: EntryId,
     /// log[].
-    pub log: Vec<Entry>,
+    log: Vec<Entry>,
+    /// The newest snapshot on the disk.
+    stored: Option<Snapshot>,
     durable: VecDeque<Written>,
     written: VecDeque<Written>,
     recorded: (Term, Option<NodeId>),
@@ -57,6 +63,14 @@ pub struct Model {
     matched: u64,
     session: u32,
     heard_at: Instant,
+    /// The newest snapshot that this server knows to be on its disk.
+    snapshot: Option<Snapshot>,
+    /// The one that comes in, and how many bytes of it are here.
+    incoming: Option<(Snapshot, u64)>,
+    /// A piece that is being written: offset and length.
+    chunk: Option<(Snapshot, u64, u64)>,
+    /// What the leader should hear of it: lastIncludedIndex, bytes.
+    received: Option<(LogIndex, u64)>,
     /// The newest answer to a request for a pre-vote, by candidate.
     pre_votes: BTreeMap<NodeId, (Term, bool)>,
     // Of a leader.
@@ -71,6 +85,8 @@ struct Peer {
     matched: u64,
     heard_at: Instant,
     session: Option<u32>,
+    /// It is sent the snapshot up to here.
+    sending: Option<LogIndex>,
 }
 
 impl Model {
@@ -83,7 +99,9 @@ impl Model {
             election_timeout,
             term: Term::ZERO,
             vote: None,
+            base: EntryId::ZERO,
             log: Vec::new(),
+            stored: None,
             durable: VecDeque::new(),
             written: VecDeque::new(),
             recorded: (Term::ZERO, None),
@@ -94,6 +112,10 @@ impl Model {
             matched: 0,
             session: 0,
             heard_at: Instant(0),
+            snapshot: None,
+            incoming: None,
+            chunk: None,
+            received: None,
             pre_votes: BTreeMap::new(),
             peers: BTreeMap::new(),
             flushes: 0,
@@ -110,9 +132,11 @@ impl Model {
     /// The last entry such that it and all before it are durable.
     #[must_use]
     pub fn durable(&self) -> u64 {
-        let waiting = self.written.iter().filter_map(|written| match written {
+        // The snapshot behind which the log starts anew is durable itself.
+        let newest = self.written.iter().rev().take_while(|written| !matches!(written, Written::Start(_)));
+        let waiting = newest.filter_map(|written| match written {
             Written::Entry(index, _) => Some(index.0 - 1),
-            Written::Vote(..) => None,
+            Written::Vote(..) | Written::Start(_) => None,
         });
         waiting.min().unwrap_or(u64::MAX).min(self.last())
     }
@@ -125,9 +149,21 @@ impl Model {
             match written {
                 Written::Vote(term, vote) => (fresh.term, fresh.vote) = (*term, *vote),
                 Written::Entry(index, entry) => {
-                    fresh.log.truncate(index.0 as usize - 1);
+                    fresh.truncate(index.0);
                     fresh.log.push(entry.clone());
                 }
+                Written::Start(base) => fresh.start_behind(*base),
+            }
+        }
+        if let Some(snapshot) = self.stored {
+            (fresh.stored, fresh.snapshot) = (Some(snapshot), Some(snapshot));
+            if snapshot.last.term > fresh.term {
+                (fresh.term, fresh.vote) = (snapshot.last.term, None);
+            }
+            fresh.committed = snapshot.last.index.0;
+            if !fresh.has(snapshot.last) {
+                fresh.start_behind(snapshot.last);
+                fresh.written.push_back(Written::Start(snapshot.last));
             }
         }
         fresh.recorded = (fresh.term, fresh.vote);
@@ -145,6 +181,72 @@ impl Model {
         }
         if self.role == Role::Leader {
             self.advance_commit();
+        }
+    }
+
+    /// The application has made a snapshot.
+    ///
+    /// # Errors
+    /// It is not of what this server has applied.
+    pub fn save(&mut self, snapshot: Snapshot) -> Result<(), String> {
+        (self.stored, self.snapshot) = (Some(snapshot), Some(snapshot));
+        let fine = snapshot.last.index.0 <= self.committed.min(self.durable()) && self.has(snapshot.last);
+        if fine { Ok(()) } else { Err(format!("should not save {snapshot:?}")) }
+    }
+
+    /// The log was purged up to `start`.
+    ///
+    /// # Errors
+    /// The snapshot does not cover that.
+    pub fn purge(&self, start: LogIndex) -> Result<(), String> {
+        let covered = self.snapshot.map_or(LogIndex::ZERO, |snapshot| snapshot.last.index);
+        if start <= covered { Ok(()) } else { Err(format!("{start} is purged, {covered} is covered")) }
+    }
+
+    /// Whether a piece of a snapshot is being written.
+    #[must_use]
+    pub const fn holds_chunk(&self) -> bool {
+        self.chunk.is_some()
+    }
+
+    /// The last entry that the newest snapshot covers.
+    #[must_use]
+    pub fn covered(&self) -> LogIndex {
+        self.snapshot.map_or(LogIndex::ZERO, |snapshot| snapshot.last.index)
+    }
+
+    /// The piece is on the disk, and with the last one the snapshot.
+    pub fn store(&mut self, stored: Stored) {
+        if let Some((snapshot, offset, len)) = self.chunk
+            && stored == Stored::Yes
+            && offset + len == snapshot.length
+        {
+            self.stored = Some(snapshot);
+        }
+    }
+
+    /// The server learns what became of the piece (figure 13: save the snapshot; if the log has its last entry, keep what follows; else discard the log).
+    pub fn tell_stored(&mut self, now: Instant, stored: Stored) {
+        let Some((snapshot, offset, len)) = self.chunk.take() else { return };
+        let received = if stored == Stored::Yes { offset + len } else { 0 };
+        self.incoming = (received > 0).then_some((snapshot, received));
+        if stored != Stored::Yes || received < snapshot.length {
+            self.received = Some((snapshot.last.index, received));
+            return;
+        }
+        (self.incoming, self.snapshot) = (None, Some(snapshot));
+        if self.has(snapshot.last) {
+            self.holds(snapshot.last.index.0);
+        } else if self.role != Role::Leader {
+            if self.role != Role::Follower {
+                self.follow(now, None);
+            }
+            self.start_behind(snapshot.last);
+            self.written.push_back(Written::Start(snapshot.last));
+            self.committed = snapshot.last.index.0;
+            if self.leader.is_some() {
+                self.holds(snapshot.last.index.0);
+            }
         }
     }
 
@@ -252,33 +354,65 @@ impl Model {
             Message::Append(append) => self.append_entries(now, from, append),
             Message::AppendAnswer(answer) => return self.answered(now, from, answer, ignores),
             Message::AppendRefusal(refusal) => return self.refused(now, from, refusal, ignores),
-            Message::InstallSnapshot(_) | Message::SnapshotAnswer(_) => {
-                return Err("this model's logs are never purged".into());
-            }
+            Message::InstallSnapshot(chunk) => self.install_snapshot(now, from, chunk),
+            Message::SnapshotAnswer(answer) => return self.received(now, from, answer, ignores),
         }
         Ok(())
     }
 
-    /// AppendEntries RPC, receiver implementation (figure 2).
-    fn append_entries(&mut self, now: Instant, from: NodeId, append: &Append<'_>) {
+    /// A leader of this term is heard; whether what it sends is of its newest pipeline.
+    fn hear(&mut self, now: Instant, from: NodeId, session: u32) -> bool {
         if self.role == Role::Leader || self.leader.is_some_and(|leader| leader != from) {
-            return;
+            return false;
         }
         if self.leader.is_none() {
             self.follow(now, Some(from));
-            self.session = append.session;
+            self.session = session;
         }
         self.heard_at = now;
-        if append.session.wrapping_sub(self.session) as i32 >= 0 {
-            self.session = append.session;
+        let is_new = session.wrapping_sub(self.session) as i32 >= 0;
+        if is_new {
+            self.session = session;
             // The term is recorded before any entry of it.
             self.record();
+        }
+        is_new
+    }
+
+    /// AppendEntries RPC, receiver implementation (figure 2).
+    fn append_entries(&mut self, now: Instant, from: NodeId, append: &Append<'_>) {
+        if self.hear(now, from, append.session) {
             if self.is_consistent(append) {
                 self.take(append);
             }
             // The paper's min(leaderCommit, index of last new entry), with everything known to be the leader's as new.
             self.committed = self.committed.max(append.commit.0.min(self.matched));
         }
+    }
+
+    /// InstallSnapshot RPC, receiver implementation (figure 13), in the order of its bytes.
+    fn install_snapshot(&mut self, now: Instant, from: NodeId, chunk: &InstallSnapshot<'_>) {
+        if !self.hear(now, from, chunk.session) {
+            return;
+        }
+        let last = chunk.snapshot.last;
+        if last.index.0 <= self.committed {
+            return self.holds(self.committed);
+        }
+        if self.has(last) {
+            return self.holds(last.index.0);
+        }
+        let received = self.incoming.filter(|(snapshot, _)| *snapshot == chunk.snapshot).map_or(0, |(_, received)| received);
+        if chunk.offset == received {
+            self.chunk = Some((chunk.snapshot, chunk.offset, chunk.data.len() as u64));
+        } else {
+            self.received = Some((last.index, received));
+        }
+    }
+
+    /// The log is the leader's up to `index`, and that is committed.
+    fn holds(&mut self, index: u64) {
+        (self.matched, self.committed) = (self.matched.max(index), self.committed.max(index));
     }
 
     fn is_consistent(&mut self, append: &Append<'_>) -> bool {
@@ -303,7 +437,7 @@ impl Model {
                 if index <= self.committed {
                     return;
                 }
-                self.log.truncate(index as usize - 1);
+                self.truncate(index);
                 self.append(Entry { term: Term(header.term), kind: header.kind, command: payload.to_vec() });
             }
             self.matched = index;
@@ -323,6 +457,10 @@ impl Model {
             };
         }
         (peer.heard_at, peer.matched) = (now, peer.matched.max(answer.matched.0));
+        if peer.sending.is_some_and(|last| answer.matched >= last) {
+            // The snapshot is there: entries follow in a new pipeline.
+            (peer.sending, peer.session) = (None, None);
+        }
         self.advance_commit();
         Ok(())
     }
@@ -333,6 +471,16 @@ impl Model {
             peer.heard_at = now;
         } else if !ignores {
             return Err("a refusal of an earlier pipeline counts".into());
+        }
+        Ok(())
+    }
+
+    fn received(&mut self, now: Instant, from: NodeId, answer: &SnapshotAnswer, ignores: bool) -> Result<(), String> {
+        let Some(peer) = self.peers.get_mut(&from).filter(|_| self.role == Role::Leader) else { return Ok(()) };
+        if peer.session == Some(answer.session) {
+            peer.heard_at = now;
+        } else if !ignores {
+            return Err("an answer to a piece of an earlier pipeline counts".into());
         }
         Ok(())
     }
@@ -374,21 +522,35 @@ impl Model {
                     && hint <= self.last()
             }
             Message::Append(append) => self.role == Role::Leader && self.sends_own(to, append),
-            Message::InstallSnapshot(_) | Message::SnapshotAnswer(_) => false,
+            Message::InstallSnapshot(chunk) => {
+                let fine = self.role == Role::Leader && self.snapshot == Some(chunk.snapshot);
+                if let Some(peer) = self.peers.get_mut(&to) {
+                    (peer.session, peer.sending) = (Some(chunk.session), Some(chunk.snapshot.last.index));
+                }
+                fine
+            }
+            Message::SnapshotAnswer(answer) => {
+                self.leader == Some(to)
+                    && sure
+                    && answer.session == self.session
+                    && self.received == Some((answer.last, answer.received))
+            }
         };
         if fine && term == self.term { Ok(()) } else { Err(format!("should not send {message:?} in term {term}")) }
     }
 
     fn sends_own(&mut self, to: NodeId, append: &Append<'_>) -> bool {
         let Some(peer) = self.peers.get_mut(&to) else { return false };
-        peer.session = Some(append.session);
+        if peer.session.replace(append.session) != Some(append.session) {
+            peer.sending = None;
+        }
         let matched = peer.matched;
         let mut entries = (append.prev.0 + 1..).zip(Records::new(append.records));
         append.prev.0 <= self.last()
             && append.prev_term == self.term_of(append.prev.0)
             && append.commit.0 <= self.committed.min(matched)
             && entries.all(|(index, record)| {
-                let own = self.log.get(index as usize - 1);
+                let own = self.entry(index);
                 record.is_ok_and(|record| {
                     own.is_some_and(|own| own.term.0 == record.header.term && own.command == record.payload)
                 })
@@ -418,7 +580,7 @@ impl Model {
             self.record();
         } else if self.role == Role::Candidate {
             (self.role, self.leader) = (Role::Leader, Some(self.id));
-            let peer = Peer { matched: 0, heard_at: now, session: None };
+            let peer = Peer { matched: 0, heard_at: now, session: None, sending: None };
             self.peers = self.voters.iter().filter(|&&id| id != self.id).map(|&id| (id, peer)).collect();
             self.flush_seen = (self.flushes, now);
             self.append(Entry { term: self.term, kind: Kind::NoOp, command: Vec::new() });
@@ -427,6 +589,7 @@ impl Model {
 
     fn follow(&mut self, now: Instant, leader: Option<NodeId>) {
         (self.role, self.leader, self.matched, self.heard_at) = (Role::Follower, leader, 0, now);
+        self.received = None;
     }
 
     fn append(&mut self, entry: Entry) {
@@ -454,15 +617,37 @@ impl Model {
         count * 2 > self.voters.len()
     }
 
-    fn last(&self) -> u64 {
-        self.log.len() as u64
+    /// The last index.
+    #[must_use]
+    pub fn last(&self) -> u64 {
+        self.base.index.0 + self.log.len() as u64
     }
 
     fn last_term(&self) -> Term {
-        self.log.last().map_or(Term::ZERO, |entry| entry.term)
+        self.log.last().map_or(self.base.term, |entry| entry.term)
+    }
+
+    fn entry(&self, index: u64) -> Option<&Entry> {
+        self.log.get(index.checked_sub(self.base.index.0 + 1)? as usize)
     }
 
     fn term_of(&self, index: u64) -> Term {
-        index.checked_sub(1).and_then(|place| self.log.get(place as usize)).map_or(Term::ZERO, |entry| entry.term)
+        let base = (index == self.base.index.0).then_some(self.base.term);
+        self.entry(index).map(|entry| entry.term).or(base).unwrap_or_default()
+    }
+
+    /// Whether the log has this entry.
+    fn has(&self, entry: EntryId) -> bool {
+        self.base == entry || self.entry(entry.index.0).is_some_and(|own| own.term == entry.term)
+    }
+
+    /// `index` and all above go.
+    fn truncate(&mut self, index: u64) {
+        self.log.truncate((index - self.base.index.0) as usize - 1);
+    }
+
+    fn start_behind(&mut self, base: EntryId) {
+        self.log.clear();
+        self.base = base;
     }
 }

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use quoring_core::wire::Envelope;
-use quoring_core::{Config, Duration, Event, NodeId, Role};
+use quoring_core::{Config, Duration, EntryId, Event, LogIndex, NodeId, NodeSet, Role};
 use quoring_ring::{DEFAULT_CRC32C, Kind, Record};
 
 use crate::cluster::{CLUSTER, Cluster, Settings};
-use crate::disk::Disk;
+use crate::disk::{Disk, Log};
 use crate::model::{Entry, Model, Written};
 use crate::random::Random;
 
@@ -35,6 +35,14 @@ pub enum Action {
     Crash(u32, u32),
     /// A node without power gets it.
     Start(u32),
+    /// A node's application makes a snapshot of this many bytes.
+    Save(u32, u32),
+    /// A node's disk drops some records of what may go.
+    Purge(u32, u32),
+    /// Pieces of snapshots wait at a node from now on.
+    HoldChunks(u32),
+    /// The piece that waits at a node is stored; or if it is, its core is told.
+    GoOnWithChunk(u32),
     /// A link is cut or mended.
     Cut(u32, u32),
     /// All links are mended.
@@ -62,6 +70,10 @@ pub fn generate(seed: u64, length: usize) -> Vec<Action> {
         4,
         weight(2),
         2 + weight(1),
+        weight(3),
+        weight(3),
+        weight(1),
+        weight(6),
     ];
     let total: u64 = weights.iter().sum();
     (0..length).map(|_| action(&mut random, &weights, total)).collect()
@@ -93,7 +105,11 @@ fn action(random: &mut Random, weights: &[u64], total: u64) -> Action {
         8 => Action::Crash(a, b),
         9 => Action::Start(a),
         10 => Action::Cut(a, b),
-        _ => Action::Heal,
+        11 => Action::Heal,
+        12 => Action::Save(a, b % 1200),
+        13 => Action::Purge(a, b),
+        14 => Action::HoldChunks(a),
+        _ => Action::GoOnWithChunk(a),
     }
 }
 
@@ -102,6 +118,8 @@ pub struct Player {
     /// The cores.
     pub cluster: Cluster,
     models: Option<BTreeMap<NodeId, Model>>,
+    /// Nodes where pieces of snapshots wait; at the others they are stored at once.
+    held: NodeSet,
 }
 
 /// What a cluster is compared with.
@@ -118,12 +136,12 @@ impl Player {
     #[must_use]
     pub fn new(settings: Settings, reference: Reference) -> Self {
         let mut cluster = Cluster::started(settings);
-        cluster.slow_disks = settings.voters;
+        (cluster.slow_disks, cluster.slow_chunks) = (settings.voters, settings.voters);
         cluster.shows_all = false;
         let voters: std::collections::BTreeSet<_> = settings.voters.iter().collect();
         let timeout = Config::new(NodeId::default(), CLUSTER, settings.voters).election_timeout;
         let models = || voters.iter().map(|&id| (id, Model::new(id, voters.clone(), timeout))).collect();
-        Self { cluster, models: (reference == Reference::Model).then(models) }
+        Self { cluster, models: (reference == Reference::Model).then(models), held: NodeSet::EMPTY }
     }
 
     /// Plays one action.
@@ -152,6 +170,14 @@ impl Player {
             Action::Flush(node, records) => self.flush(self.choose(node), 1 + records as usize)?,
             Action::Crash(node, kept) => self.crash(self.choose(node), kept),
             Action::Start(node) => self.start(self.choose(node)),
+            Action::Save(node, size) => self.save(self.choose(node), size)?,
+            Action::Purge(node, records) => self.purge(self.choose(node), records)?,
+            Action::HoldChunks(node) => self.held.insert(self.choose(node)),
+            Action::GoOnWithChunk(node) => {
+                let id = self.choose(node);
+                self.go_on_with_chunk(id)?;
+                self.held.remove(id);
+            }
             Action::Cut(from, to) => {
                 let (from, to) = (self.choose(from), self.choose(to));
                 self.cluster.network.set_cut(from, to, true);
@@ -177,8 +203,12 @@ impl Player {
         self.models = None;
         self.play(Action::Heal)?;
         let all = self.cluster.settings.voters;
-        self.cluster.slow_disks = quoring_core::NodeSet::EMPTY;
-        all.iter().for_each(|id| self.start(id));
+        (self.cluster.slow_disks, self.cluster.slow_chunks) = (NodeSet::EMPTY, NodeSet::EMPTY);
+        for id in all.iter() {
+            self.start(id);
+            self.cluster.store_chunk(id);
+            self.cluster.tell_stored(id);
+        }
         all.iter().for_each(|id| drop(self.flush(id, usize::MAX)));
         self.cluster.run(Duration::from_millis(30_000));
         let leader = self.cluster.nodes.values().find(|node| node.leads()).map(|node| node.id);
@@ -229,6 +259,10 @@ impl Player {
         else {
             return Ok(());
         };
+        if self.holds_chunk(frame.to) {
+            // Whoever receives frames there waits for the disk.
+            return Ok(());
+        }
         let before = self.cluster.nodes[&frame.to].refusals();
         self.cluster.deliver(frame.name);
         let (now, after) = (self.cluster.now, self.cluster.nodes[&frame.to].refusals());
@@ -242,7 +276,50 @@ impl Player {
                 before.stale_answer != after.stale_answer,
             )?;
         }
-        self.compare(frame.to)
+        self.compare(frame.to)?;
+        if !self.held.contains(frame.to) {
+            self.go_on_with_chunk(frame.to)?;
+            self.go_on_with_chunk(frame.to)?;
+        }
+        Ok(())
+    }
+
+    /// The piece of a snapshot that waits gets onto the disk, or the core learns of it.
+    fn go_on_with_chunk(&mut self, id: NodeId) -> Result<(), Disagreement> {
+        if let Some(stored) = self.cluster.store_chunk(id) {
+            if let Some(model) = self.model(id) {
+                model.store(stored);
+            }
+        } else if let Some((_, stored)) = self.cluster.tell_stored(id) {
+            let now = self.cluster.now;
+            if let Some(model) = self.model(id) {
+                model.tell_stored(now, stored);
+            }
+        }
+        self.compare(id)
+    }
+
+    fn save(&mut self, id: NodeId, size: u32) -> Result<(), Disagreement> {
+        // Nodes pad alike for the most part: what one leader began to send, another may finish.
+        let saved = self.cluster.save(id, size as usize / 300 * 300, u8::from(size % 300 == 0));
+        match (saved, self.model(id)) {
+            (Some(snapshot), Some(model)) => model.save(snapshot)?,
+            _ => return Ok(()),
+        }
+        self.compare(id)
+    }
+
+    fn purge(&mut self, id: NodeId, records: u32) -> Result<(), Disagreement> {
+        let count = if records.is_multiple_of(2) { usize::MAX } else { records as usize % 16 };
+        let start = self.cluster.purge(id, count);
+        if let Some(model) = self.model(id) {
+            model.purge(start)?;
+        }
+        self.compare(id)
+    }
+
+    fn holds_chunk(&self, id: NodeId) -> bool {
+        self.cluster.nodes[&id].running.as_ref().is_some_and(|running| running.holds_chunk())
     }
 
     fn time_out(&mut self, id: NodeId) -> Result<(), Disagreement> {
@@ -306,21 +383,26 @@ impl Player {
 
     /// What the core did in this step must be what the model did.
     fn compare(&mut self, id: NodeId) -> Result<(), Disagreement> {
+        let sent = std::mem::take(&mut self.cluster.sent);
         let Some(model) = self.models.as_mut().and_then(|models| models.get_mut(&id)) else { return Ok(()) };
         let node = &self.cluster.nodes[&id];
         let Some(running) = &node.running else { return Ok(()) };
         let status = running.raft.status();
         let core = (status.role, status.term, status.leader, status.last.0, status.committed.0, status.durable.0);
-        let expected = (model.role, model.term, model.leader, model.log.len() as u64, model.committed, model.durable());
+        let expected = (model.role, model.term, model.leader, model.last(), model.committed, model.durable());
         let what = "(role, term, leader, last, committed, durable)";
         if core != expected {
             return Err(format!("node {id}, {what}\n core:  {core:?}\n model: {expected:?}"));
+        }
+        let (core, expected) = ((status.snapshot, running.holds_chunk()), (model.covered(), model.holds_chunk()));
+        if core != expected {
+            return Err(format!("node {id}, (snapshot, takes a piece of another)\n core:  {core:?}\n model: {expected:?}"));
         }
         let (core, expected) = (written(running.pending_records(), &node.disk), model.written());
         if !core.iter().eq(expected) {
             return Err(format!("node {id} writes\n core:  {core:?}\n model: {expected:?}"));
         }
-        for frame in &self.cluster.sent {
+        for frame in &sent {
             let envelope = Envelope { cluster: CLUSTER, node: frame.to, crc: DEFAULT_CRC32C };
             let decoded = envelope.open(&frame.bytes).map_err(|error| format!("{error}"))?;
             model
@@ -341,9 +423,13 @@ fn written<'b>(records: impl Iterator<Item = &'b [u8]>, disk: &Disk) -> Vec<Writ
             Some(index) => {
                 Written::Entry(index, Entry { term, kind: record.header.kind, command: record.payload.to_vec() })
             }
-            None => {
-                assert_eq!(record.header.kind, Kind::Vote, "entries and votes are all there is");
+            None if record.header.kind == Kind::Vote => {
                 Written::Vote(term, NodeId::new(flags & 0x7F).filter(|_| flags & 0x80 != 0))
+            }
+            None => {
+                let index = LogIndex(record.start().expect("entries, votes and starts are all there is"));
+                log = disk.started(&record).map(Log::after).unwrap_or_default();
+                Written::Start(EntryId { term, index })
             }
         }
     };
