@@ -48,7 +48,7 @@ impl Log {
     /// The entry of `index`.
     #[must_use]
     pub fn get(&self, index: LogIndex) -> Option<&Entry> {
-        self.entries.get(usize::try_from(index.0.checked_sub(self.base().0 + 1)?).ok()?)
+        self.entries.get(usize::try_from(index.0.checked_sub(self.base().0)?.checked_sub(1)?).ok()?)
     }
 
     /// The hash of everything up to `index`; `None` below the base and above the last entry.
@@ -71,7 +71,7 @@ impl Log {
 
     /// All entries with their indices.
     pub fn iter(&self) -> impl Iterator<Item = (LogIndex, &Entry)> {
-        (self.base().0 + 1..).map(LogIndex).zip(&self.entries)
+        (0..).map(|place| LogIndex(self.base().0 + place).next()).zip(&self.entries)
     }
 
     /// Puts the record's entry in its place, which truncates what was there and above; its index. `None` for a vote.
@@ -277,8 +277,9 @@ impl Disk {
 
     fn finish_snapshot(&mut self, snapshot: &Snapshot) -> Result<(), Refused> {
         self.snapshots.finish(snapshot)?;
-        let state = State::decode(self.snapshots.read(snapshot).unwrap_or_default());
-        self.states.insert(snapshot.last, state);
+        // A hostile leader's snapshot may be of anything.
+        let chain = self.saved().map_or(0, |state| state.chain);
+        self.states.insert(snapshot.last, State { after: snapshot.last, chain });
         Ok(())
     }
 
@@ -288,10 +289,10 @@ impl Disk {
         &self.snapshots
     }
 
-    /// What the newest snapshot says.
+    /// What the newest snapshot says; `None` also if that is nothing.
     #[must_use]
     pub fn saved(&self) -> Option<State> {
-        self.snapshots.newest().map(|saved| State::decode(&saved.bytes))
+        State::decode(&self.snapshots.newest()?.bytes)
     }
 
     /// The durable log.

@@ -48,6 +48,8 @@ pub struct Model {
     log: Vec<Entry>,
     /// The newest snapshot on the disk.
     stored: Option<Snapshot>,
+    /// What is purged. It is kept here nevertheless: only an install takes it away.
+    start: LogIndex,
     durable: VecDeque<Written>,
     written: VecDeque<Written>,
     recorded: (Term, Option<NodeId>),
@@ -85,8 +87,8 @@ struct Peer {
     matched: u64,
     heard_at: Instant,
     session: Option<u32>,
-    /// It is sent the snapshot up to here.
-    sending: Option<LogIndex>,
+    /// It is sent the snapshot.
+    sending: bool,
 }
 
 impl Model {
@@ -102,6 +104,7 @@ impl Model {
             base: EntryId::ZERO,
             log: Vec::new(),
             stored: None,
+            start: LogIndex::ZERO,
             durable: VecDeque::new(),
             written: VecDeque::new(),
             recorded: (Term::ZERO, None),
@@ -166,6 +169,7 @@ impl Model {
                 fresh.written.push_back(Written::Start(snapshot.last));
             }
         }
+        fresh.start = self.start;
         fresh.recorded = (fresh.term, fresh.vote);
         fresh.durable = std::mem::take(&mut self.durable);
         *self = fresh;
@@ -198,8 +202,9 @@ impl Model {
     ///
     /// # Errors
     /// The snapshot does not cover that.
-    pub fn purge(&self, start: LogIndex) -> Result<(), String> {
-        let covered = self.snapshot.map_or(LogIndex::ZERO, |snapshot| snapshot.last.index);
+    pub fn purge(&mut self, start: LogIndex) -> Result<(), String> {
+        let covered = self.covered();
+        self.start = start;
         if start <= covered { Ok(()) } else { Err(format!("{start} is purged, {covered} is covered")) }
     }
 
@@ -402,7 +407,8 @@ impl Model {
         if self.has(last) {
             return self.holds(last.index.0);
         }
-        let received = self.incoming.filter(|(snapshot, _)| *snapshot == chunk.snapshot).map_or(0, |(_, received)| received);
+        let received =
+            self.incoming.filter(|(snapshot, _)| *snapshot == chunk.snapshot).map_or(0, |(_, received)| received);
         if chunk.offset == received {
             self.chunk = Some((chunk.snapshot, chunk.offset, chunk.data.len() as u64));
         } else {
@@ -433,7 +439,8 @@ impl Model {
             if index <= self.matched {
                 continue;
             }
-            if index > self.last() || self.term_of(index).0 != header.term {
+            // What the snapshot covers is committed, and so the leader's.
+            if index > self.base.index.0 && (index > self.last() || self.term_of(index).0 != header.term) {
                 if index <= self.committed {
                     return;
                 }
@@ -457,9 +464,9 @@ impl Model {
             };
         }
         (peer.heard_at, peer.matched) = (now, peer.matched.max(answer.matched.0));
-        if peer.sending.is_some_and(|last| answer.matched >= last) {
-            // The snapshot is there: entries follow in a new pipeline.
-            (peer.sending, peer.session) = (None, None);
+        if peer.sending && answer.received >= self.start {
+            // The snapshot is there, or not needed: entries follow in a new pipeline.
+            (peer.sending, peer.session) = (false, None);
         }
         self.advance_commit();
         Ok(())
@@ -525,7 +532,7 @@ impl Model {
             Message::InstallSnapshot(chunk) => {
                 let fine = self.role == Role::Leader && self.snapshot == Some(chunk.snapshot);
                 if let Some(peer) = self.peers.get_mut(&to) {
-                    (peer.session, peer.sending) = (Some(chunk.session), Some(chunk.snapshot.last.index));
+                    (peer.session, peer.sending) = (Some(chunk.session), true);
                 }
                 fine
             }
@@ -542,7 +549,7 @@ impl Model {
     fn sends_own(&mut self, to: NodeId, append: &Append<'_>) -> bool {
         let Some(peer) = self.peers.get_mut(&to) else { return false };
         if peer.session.replace(append.session) != Some(append.session) {
-            peer.sending = None;
+            peer.sending = false;
         }
         let matched = peer.matched;
         let mut entries = (append.prev.0 + 1..).zip(Records::new(append.records));
@@ -580,7 +587,7 @@ impl Model {
             self.record();
         } else if self.role == Role::Candidate {
             (self.role, self.leader) = (Role::Leader, Some(self.id));
-            let peer = Peer { matched: 0, heard_at: now, session: None, sending: None };
+            let peer = Peer { matched: 0, heard_at: now, session: None, sending: false };
             self.peers = self.voters.iter().filter(|&&id| id != self.id).map(|&id| (id, peer)).collect();
             self.flush_seen = (self.flushes, now);
             self.append(Entry { term: self.term, kind: Kind::NoOp, command: Vec::new() });
@@ -648,6 +655,6 @@ impl Model {
 
     fn start_behind(&mut self, base: EntryId) {
         self.log.clear();
-        self.base = base;
+        (self.base, self.start) = (base, base.index);
     }
 }

@@ -357,7 +357,7 @@ impl Running {
         let before = self.application;
         if let Some(snapshot) = self.raft.snapshot().copied().filter(|newest| newest.last.index > before.after.index) {
             let bytes = disk.snapshots().read(&snapshot).expect("the newest snapshot is on the disk");
-            self.application = State::decode(bytes);
+            self.application = State::decode(bytes).expect("a state of this application");
             self.raft.handle_restored(snapshot.last.index);
             self.applier.publish(snapshot.last.index.0);
             self.restored += 1;

@@ -71,8 +71,11 @@ impl Oracle {
             status.applied <= status.committed.min(status.durable).max(status.snapshot),
             "applied is committed and durable (P5), or was restored (S4): {status:?}"
         );
+        let own = self.chain(log, status.durable);
         assert!(
-            self.is_durable(&node.disk, status.durable, self.chain(log, status.durable)),
+            // A snapshot may be on the disk that contradicts the log, and the core was not told of it yet.
+            self.is_durable(&node.disk, status.durable, own)
+                || running.holds_chunk() && self.chain(node.disk.log(), status.durable) == own,
             "node {id}: what is called durable is on the disk: {status:?}"
         );
         let covered = node.disk.snapshots().covered().index;
@@ -225,7 +228,10 @@ impl Oracle {
         }
         let fell = before.is_some_and(|before| now.0 < before.0 || now.1 < before.1);
         assert!(!fell, "node {id}: start or snapshot goes back: {before:?} {now:?}");
-        if let Some(state) = disk.saved() {
+        if let Some(saved) = disk.snapshots().newest() {
+            let state = disk.saved().filter(|state| state.after == saved.snapshot.last);
+            let state =
+                state.unwrap_or_else(|| panic!("node {id}: not a snapshot of what it says: {:?}", saved.snapshot));
             self.applied(&[Applied { state, restored: true }]);
         }
     }

@@ -28,15 +28,12 @@ impl State {
         bytes
     }
 
-    /// Of bytes.
-    ///
-    /// # Panics
-    /// There are not enough.
+    /// Of bytes; `None` if they are too few.
     #[must_use]
-    pub fn decode(bytes: &[u8]) -> Self {
-        let number = |at| u64::from_le_bytes(*bytes[at..].first_chunk().expect("a whole state"));
-        let term = Term(u32::from_le_bytes(*bytes[8..].first_chunk().expect("a whole state")));
-        Self { after: EntryId { term, index: LogIndex(number(0)) }, chain: number(12) }
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let number = |at| Some(u64::from_le_bytes(*bytes.get(at..)?.first_chunk()?));
+        let term = Term(u32::from_le_bytes(*bytes.get(8..)?.first_chunk()?));
+        Some(Self { after: EntryId { term, index: LogIndex(number(0)?) }, chain: number(12)? })
     }
 
     /// What is told about a snapshot of these bytes.

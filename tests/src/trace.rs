@@ -118,6 +118,8 @@ pub struct Player {
     /// The cores.
     pub cluster: Cluster,
     models: Option<BTreeMap<NodeId, Model>>,
+    /// How often a leader's snapshot took the place of a log.
+    pub installs: usize,
     /// Nodes where pieces of snapshots wait; at the others they are stored at once.
     held: NodeSet,
 }
@@ -141,7 +143,7 @@ impl Player {
         let voters: std::collections::BTreeSet<_> = settings.voters.iter().collect();
         let timeout = Config::new(NodeId::default(), CLUSTER, settings.voters).election_timeout;
         let models = || voters.iter().map(|&id| (id, Model::new(id, voters.clone(), timeout))).collect();
-        Self { cluster, models: (reference == Reference::Model).then(models), held: NodeSet::EMPTY }
+        Self { cluster, models: (reference == Reference::Model).then(models), installs: 0, held: NodeSet::EMPTY }
     }
 
     /// Plays one action.
@@ -189,6 +191,8 @@ impl Player {
                     .for_each(|(from, to)| self.cluster.network.set_cut(from, to, false));
             }
         }
+        self.installs +=
+            self.cluster.events.iter().filter(|(_, event)| matches!(event, Event::Installs { .. })).count();
         self.cluster.lines.clear();
         self.cluster.sent.clear();
         self.cluster.events.clear();
@@ -301,7 +305,7 @@ impl Player {
 
     fn save(&mut self, id: NodeId, size: u32) -> Result<(), Disagreement> {
         // Nodes pad alike for the most part: what one leader began to send, another may finish.
-        let saved = self.cluster.save(id, size as usize / 300 * 300, u8::from(size % 300 == 0));
+        let saved = self.cluster.save(id, size as usize / 300 * 300, u8::from(size.is_multiple_of(300)));
         match (saved, self.model(id)) {
             (Some(snapshot), Some(model)) => model.save(snapshot)?,
             _ => return Ok(()),
@@ -396,7 +400,9 @@ impl Player {
         }
         let (core, expected) = ((status.snapshot, running.holds_chunk()), (model.covered(), model.holds_chunk()));
         if core != expected {
-            return Err(format!("node {id}, (snapshot, takes a piece of another)\n core:  {core:?}\n model: {expected:?}"));
+            return Err(format!(
+                "node {id}, (snapshot, takes a piece of another)\n core:  {core:?}\n model: {expected:?}"
+            ));
         }
         let (core, expected) = (written(running.pending_records(), &node.disk), model.written());
         if !core.iter().eq(expected) {

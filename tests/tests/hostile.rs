@@ -1,7 +1,9 @@
 //! Whole, undamaged frames from members that say anything at all, against a live core in every role (scenario 60).
 
-use quoring_core::wire::{Append, AppendAnswer, AppendRefusal, Envelope, Message, VoteAnswer, VoteRequest};
-use quoring_core::{Instant, LogIndex, NodeId, Status, Term};
+use quoring_core::wire::{
+    Append, AppendAnswer, AppendRefusal, Envelope, InstallSnapshot, Message, SnapshotAnswer, VoteAnswer, VoteRequest,
+};
+use quoring_core::{EntryId, Instant, LogIndex, NodeId, NodeSet, Snapshot, Status, Term};
 use quoring_ring::{Checksum, DEFAULT_CRC32C, Header, Kind, record_size};
 use quoring_tests::cluster::CLUSTER;
 use quoring_tests::node::Node;
@@ -9,13 +11,24 @@ use quoring_tests::random::Random;
 use quoring_tests::script::Player;
 
 /// How the node under test, node 2, comes to its role in a term above 1. Its log is 1-1 to 1-3 and then 2-4, all committed up to 1-3 at least.
-const ROLES: [(&str, &[&str]); 5] = [
+const ROLES: [(&str, &[&str]); 7] = [
     ("follower", &["elect 1", "settle", "propose 1 x"]),
     ("leader", &["elect 2", "settle", "propose 2 x"]),
     ("pre-candidate", &["elect 1", "settle", "wait 3000", "timeout 2"]),
     ("candidate", &["elect 1", "settle", "wait 3000", "timeout 2", "deliver 2>3", "deliver 3>2"]),
     ("waiting", &["elect 1", "settle", "crash 2", "start 2"]),
+    (
+        "purged leader",
+        &["elect 2", "settle", "run 200", "save 2 300 bytes", "purge 2", "propose 2 x", "wait 100", "timeout 2"],
+    ),
+    ("purged follower", &["elect 1", "settle", "run 200", "save 2 300 bytes", "purge 2", "propose 1 x"]),
 ];
+
+/// Kinds of messages that carry entries or pieces of snapshots; the others are below.
+const APPEND: u64 = 8;
+const CHUNK: u64 = 7;
+/// How many kinds there are.
+const KINDS: u64 = 9;
 
 fn node(id: u8) -> NodeId {
     NodeId::new(id).expect("0..=31")
@@ -49,8 +62,11 @@ const VALUES: [u64; 16] = [
     u64::MAX,
 ];
 
-/// A message of each kind, made of three numbers of 64 bits and two of 32.
+/// A message of each kind, made of three numbers of 64 bits and two of 32, and of records, which as a piece of a snapshot are as good as any.
 fn message(kind: u64, [a, b, c]: [u64; 3], [d, e]: [u32; 2], records: &[u8]) -> Message<'_> {
+    let last = EntryId { term: Term(e), index: LogIndex(a) };
+    let snapshot =
+        Snapshot { last, length: b, checksum: DEFAULT_CRC32C(0, records), voters: NodeSet::from_bits(0b1110) };
     let request = VoteRequest { term: Term(d), last: LogIndex(a), last_term: Term(e) };
     match kind {
         0 => Message::PreVote(request),
@@ -65,6 +81,8 @@ fn message(kind: u64, [a, b, c]: [u64; 3], [d, e]: [u32; 2], records: &[u8]) -> 
             hint: LogIndex(b),
             hint_term: Term(c as u32),
         }),
+        6 => Message::SnapshotAnswer(SnapshotAnswer { session: d, last: LogIndex(a), received: b }),
+        CHUNK => Message::InstallSnapshot(InstallSnapshot { snapshot, offset: c, session: d, data: records }),
         _ => Message::Append(Append {
             prev: LogIndex(a),
             prev_term: Term(e),
@@ -77,13 +95,18 @@ fn message(kind: u64, [a, b, c]: [u64; 3], [d, e]: [u32; 2], records: &[u8]) -> 
     }
 }
 
+/// Bytes of one of the records.
+const PIECE: u64 = 32;
+
 fn frame(from: u8, term: u32, message: &Message<'_>) -> Vec<u8> {
     let mut bytes = vec![0; 512];
     let envelope = Envelope { cluster: CLUSTER, node: node(from), crc: DEFAULT_CRC32C };
     let len = envelope.seal(node(2), Term(term), message, &mut bytes).expect("it fits");
     bytes.truncate(len);
-    if let Message::Append(append) = message {
-        bytes.extend(append.records);
+    match message {
+        Message::Append(append) => bytes.extend(append.records),
+        Message::InstallSnapshot(chunk) => bytes.extend(chunk.data),
+        _ => {}
     }
     bytes
 }
@@ -103,12 +126,16 @@ fn hand_in(node: &mut Node, now: Instant, bytes: &[u8], what: &dyn Fn() -> Strin
     let before = node.status().expect("it runs");
     let committed = node.running.as_ref().and_then(|running| running.log().chain(before.committed));
     node.receive(now, bytes);
+    assert_handles_chunk(node, now, bytes, what);
     let running = node.running.as_mut().expect("it runs");
     running.raft.assert_invariants();
     let after: Status = running.raft.status();
     assert!(after.term >= before.term && after.committed >= before.committed, "{}: {before:?} {after:?}", what());
     assert!(!after.accepted.precedes(before.accepted), "{}: {before:?} {after:?}", what());
-    assert_eq!(running.log().chain(before.committed), committed, "{}: what is committed stays", what());
+    // What a snapshot covers is committed too, whoever forged it.
+    let kept = running.log().chain(before.committed);
+    assert!(kept == committed || running.log().base() > before.committed, "{}: what is committed stays", what());
+    assert!(after.snapshot >= before.snapshot && after.start >= before.start, "{}: {before:?} {after:?}", what());
     assert!(after.committed <= after.last, "{}: {after:?}", what());
     // What it answers, it can answer.
     let mut buffer = [0; 512];
@@ -122,6 +149,21 @@ fn hand_in(node: &mut Node, now: Instant, bytes: &[u8], what: &dyn Fn() -> Strin
     running.raft.assert_invariants();
 }
 
+/// A piece that the core wants stored lies in the frame and within the snapshot, and follows on what is there.
+fn assert_handles_chunk(node: &mut Node, now: Instant, bytes: &[u8], what: &dyn Fn() -> String) {
+    if node.running.as_ref().is_none_or(|running| !running.holds_chunk()) {
+        return;
+    }
+    let stored = node.store();
+    let (chunk, _) = node.tell_stored(now).unwrap_or_else(|| panic!("{}: it was stored", what()));
+    assert!(chunk.at + chunk.len == bytes.len() && stored.is_some(), "{}: {chunk:?}", what());
+    assert!(
+        chunk.offset.checked_add(chunk.len as u64).is_some_and(|end| end <= chunk.snapshot.length),
+        "{}: {chunk:?}",
+        what()
+    );
+}
+
 /// Scenario 60. Every field of every kind takes every value while the others are plausible; the frames come from both peers in the node's own
 /// term and in others.
 /// covers: T5, L15, R12
@@ -131,12 +173,16 @@ fn hostile_values_in_every_field_panic_nothing_and_undo_nothing() {
         let mut player = player(lines);
         let fresh = player.cluster().nodes[&node(2)].status().expect("it runs");
         for (kind, field, value) in
-            (0..7).flat_map(|kind| (0..6).flat_map(move |field| VALUES.map(|value| (kind, field, value))))
+            (0..KINDS).flat_map(|kind| (0..6).flat_map(move |field| VALUES.map(|value| (kind, field, value))))
         {
             for (from, entries) in [(1, 2), (3, 2), (1, 0), (3, 0)] {
                 let cluster = player.cluster();
                 let session = cluster.pipelines.get(&(node(1), node(2))).map_or(0, |&(_, session)| session);
+                // An append after 1-3, or a whole snapshot up to 2-100.
                 let (mut long, mut short, mut term) = ([3, 3, 2], [session, 1], fresh.term.0);
+                if kind == CHUNK {
+                    (long, short) = ([100, PIECE * entries, 0], [session, fresh.term.0]);
+                }
                 match field {
                     0..3 => long[field] = value,
                     3 | 4 => short[field - 3] = value as u32,
@@ -144,6 +190,7 @@ fn hostile_values_in_every_field_panic_nothing_and_undo_nothing() {
                 }
                 let record = |above: u64| record(Kind::Command, fresh.term.0, long[0].wrapping_add(above), b"evil");
                 let records: Vec<u8> = (1..=entries).flat_map(record).collect();
+                assert_eq!(records.len() as u64, PIECE * entries);
                 let message = message(kind, long, short, &records);
                 let (now, target) = (cluster.now, cluster.node(node(2)));
                 let what = || format!("{role}, from {from} in term {term}: {message:?}");
@@ -174,7 +221,7 @@ fn a_storm_of_random_messages_panics_nothing_and_undoes_nothing() {
             let (long, short) =
                 ([near(last), near(last), near(own)], [near(u64::from(session)) as u32, near(own) as u32]);
             // Terms rise by little, or there would soon be none left.
-            let (term, kind) = (own as u32 + random.below(3) as u32 / 2, random.below(9));
+            let (term, kind) = (own as u32 + random.below(3) as u32 / 2, random.below(KINDS + 2).min(APPEND));
             let record = |above: u64| record(Kind::Command, short[1], long[0].wrapping_add(above), b"evil");
             let records: Vec<u8> = (1..=random.below(4)).flat_map(record).collect();
             let message = message(kind, long, short, &records);
