@@ -11,6 +11,9 @@ pub mod medium;
 pub mod memory;
 #[cfg(feature = "std")]
 pub mod mock;
+#[cfg(feature = "nor")]
+pub mod nor;
+pub mod paged;
 #[cfg(test)]
 pub(crate) mod testing;
 

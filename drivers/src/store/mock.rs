@@ -14,7 +14,8 @@ use super::medium::{Geometry, Medium};
 ///
 /// Each word is programmed at most once between two erases, at its own alignment, within the medium (D1): what breaks a rule does nothing but fail and
 /// be [counted](Counters::violations). Power can be [cut](Self::cut_after) after any number of operations: the word or page at work then is
-/// left as [`Tear`] says, and nothing works until [`restore_power`](Self::restore_power). A word that was interrupted counts as programmed, whatever it reads as.
+/// left as [`Tear`] says, and nothing works until [`restore_power`](Self::restore_power). A word whose programming was interrupted counts as programmed unless it
+/// reads as erased; a page whose erasing was interrupted counts as programmed, whatever it reads as.
 /// Where words are not [ordered](Geometry::ordered), a cut also takes back a drawn part of what was written since the last sync.
 ///
 /// One *operation* is a word programmed, a page erased, or, where words are not ordered, a sync. All futures are ready at once. What is drawn depends on
@@ -151,9 +152,14 @@ impl MockFlash {
 
     /// Draws differently from now on.
     #[must_use]
-    pub fn with_seed(mut self, seed: u64) -> Self {
-        self.random = Random::new(seed);
+    pub const fn with_seed(mut self, seed: u64) -> Self {
+        self.draw_from(seed);
         self
+    }
+
+    /// Draws differently from now on.
+    pub const fn draw_from(&mut self, seed: u64) {
+        self.random = Random::new(seed);
     }
 
     /// Cuts power in the operation after `operations` more, and leaves that one as `tear` says.
@@ -318,7 +324,10 @@ impl MockFlash {
         }
         match cut {
             None => self.put(index, content, Word::Programmed),
-            Some(tear) => self.tear(index, content, tear),
+            Some(tear) => {
+                self.tear(index, content, tear);
+                self.spare_erased(index);
+            }
         }
         self.end(cut)
     }
@@ -345,6 +354,15 @@ impl MockFlash {
         };
         let unreadable = tear == Tear::Unreadable && self.geometry.erased.is_some();
         self.put(index, &content, if unreadable { Word::Unreadable } else { Word::Programmed });
+    }
+
+    /// What was interrupted before anything changed.
+    fn spare_erased(&mut self, index: usize) {
+        let from = index * self.word();
+        let erased = |byte: &u8| Some(*byte) == self.geometry.erased;
+        if self.words[index] == Word::Programmed && self.bytes[from..from + self.word()].iter().all(erased) {
+            self.words[index] = Word::Erased;
+        }
     }
 
     fn all_but_one_bit(&mut self, old: &[u8], target: &[u8]) -> Vec<u8> {

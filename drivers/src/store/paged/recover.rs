@@ -1,0 +1,292 @@
+//! Finding the log on a medium, writing nothing.
+
+use quoring_core::{EntryId, LogIndex, RecoveredRecord, Recovery, RecoveryError, Term};
+use quoring_ring::{Header, Record};
+
+use super::error::{Damage, Error};
+use super::format::{Origin, PageHeader};
+use super::pages::{Page, State};
+use super::walk::{Batch, Cursor, Step, Walk};
+use super::{PagedLog, Tail};
+use crate::store::medium::Medium;
+
+/// A place in a page, and what is wrong there.
+type Fault = (usize, u32, Damage);
+
+impl<M: Medium, const PAGES: usize, const WORD: usize, const RECORD: usize> PagedLog<M, PAGES, WORD, RECORD> {
+    /// Reads everything, and tells it to `log`.
+    pub(super) async fn find_log(&mut self, log: &mut Recovery) -> Result<(), Error<M::Error>> {
+        // What a cache shows must not be lost once it counts.
+        self.io.medium.sync().await.map_err(Error::Medium)?;
+        self.io.forget();
+        self.pages.clear();
+        self.forget_state();
+        self.snapshots.find(&mut self.io).await.map_err(Error::Medium)?;
+        if let Some(snapshot) = self.snapshots.newest() {
+            log.snapshot(&snapshot);
+            // A durable snapshot covers these, whoever asks (S3).
+            self.allowed = snapshot.last.index;
+        }
+        self.find_pages().await?;
+        self.drop_unfinished().await?;
+        self.drop_superseded();
+        self.check_unfinished()?;
+        let broken = self.drop_broken_oldest().await?;
+        self.restate(log).await?;
+        let mut next = self.pages.oldest();
+        while let Some(number) = next {
+            self.replay(number, log).await?;
+            next = self.pages.next(number);
+            self.check_order(number, next)?;
+        }
+        self.measure().await?;
+        // Only what is covered may be missing.
+        match broken {
+            Some((page, offset, damage)) if self.start() > self.allowed => Err(corrupt(page, offset, damage)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Reads the headers.
+    async fn find_pages(&mut self) -> Result<(), Error<M::Error>> {
+        let mut unreadable = (0, None);
+        for number in 0..usize::from(self.io.format.layout.log_pages) {
+            if let Some(header) = self.io.header(number).await.map_err(Error::Medium)? {
+                let header = self.own(header.map_err(Error::Version)?)?;
+                self.sequence = self.sequence.max(header.sequence);
+                // An older record of a vote never counts beside a newer one.
+                if (header.term, header.sequence) >= (self.term, self.vote_at) {
+                    (self.term, self.vote, self.vote_at) = (header.term, header.vote, header.sequence);
+                }
+                self.pages.set(number, Page::begun(&header));
+            } else if let Err(error) = self.io.get(self.io.format.base(number), 1).await {
+                unreadable = (unreadable.0 + 1, Some(error));
+            }
+        }
+        match unreadable {
+            // A medium that does not answer is not an empty one.
+            (count, Some(error)) if count == self.pages.all().len() => Err(Error::Medium(error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// The header, if it is one of this log.
+    fn own(&self, header: PageHeader) -> Result<PageHeader, Error<M::Error>> {
+        let format = &self.io.format;
+        if header.owner != format.owner {
+            return Err(Error::Foreign(header.owner));
+        }
+        let same = header.layout == format.layout && header.page == format.page();
+        if same && header.word == format.geometry.word { Ok(header) } else { Err(Error::Geometry) }
+    }
+
+    /// A merged page counts only once all of it is there; until then those that it is made of do.
+    async fn drop_unfinished(&mut self) -> Result<(), Error<M::Error>> {
+        for number in 0..self.pages.all().len() {
+            if !self.pages.get(number).is(State::Live) || self.header(number).await?.origin == Origin::Opened {
+                continue;
+            }
+            let mut walk = self.walk(number);
+            let finished = loop {
+                match self.io.step(&mut walk).await.map_err(Error::Medium)? {
+                    Step::Batch(_) => break true,
+                    Step::Torn(_) | Step::Stray(_) => {}
+                    Step::Corrupt(..) | Step::End => break false,
+                }
+            };
+            if !finished {
+                self.pages.set_state(number, State::Dirty);
+            }
+        }
+        Ok(())
+    }
+
+    /// What an unfinished page was made of is there; the pages a finished one was made of are erased before anything is added to it.
+    fn check_unfinished(&self) -> Result<(), Error<M::Error>> {
+        let newest = self.pages.head().map(|head| self.pages.get(head).last);
+        let lost = |page: &Page| page.is(State::Dirty) && page.sequence > 0 && Some(page.last) > newest;
+        match self.pages.all().iter().position(lost) {
+            Some(number) => Err(corrupt(number, self.io.format.data(), Damage::Missing)),
+            None => Ok(()),
+        }
+    }
+
+    /// Pages that a later one stands for.
+    fn drop_superseded(&mut self) {
+        for number in 0..self.pages.all().len() {
+            let page = self.pages.get(number);
+            let stands = |other: &Page| {
+                other.is(State::Live)
+                    && other.sequence > page.sequence
+                    && other.first <= page.first
+                    && page.last <= other.last
+            };
+            if page.is(State::Live) && self.pages.all().iter().any(stands) {
+                self.pages.set_state(number, State::Stale);
+            }
+        }
+    }
+
+    /// The oldest page was being erased, if anything in it is damaged: unless it is needed, it counts no more.
+    async fn drop_broken_oldest(&mut self) -> Result<Option<Fault>, Error<M::Error>> {
+        let mut broken = None;
+        while let Some(oldest) = self.pages.oldest()
+            && let Some(expected) = self.expected(oldest).await?
+            && let Some((at, damage)) = self.damage(oldest, expected).await?
+        {
+            broken = Some((oldest, at, damage));
+            self.pages.set_state(oldest, State::Stale);
+        }
+        Ok(broken)
+    }
+
+    /// What is damaged in a page with that many batches.
+    async fn damage(&mut self, number: usize, expected: u16) -> Result<Option<(u32, Damage)>, Error<M::Error>> {
+        let mut walk = self.walk(number);
+        while walk.batches() < expected {
+            match self.io.step(&mut walk).await.map_err(Error::Medium)? {
+                Step::Batch(_) | Step::Torn(_) | Step::Stray(_) => {}
+                Step::Corrupt(at, damage) => return Ok(Some((at, damage))),
+                Step::End => return Ok(Some((self.io.format.page(), Damage::Missing))),
+            }
+        }
+        Ok(None)
+    }
+
+    /// How many batches a page has, as the one behind it tells; `None` for the newest.
+    async fn expected(&mut self, number: usize) -> Result<Option<u16>, Error<M::Error>> {
+        let Some(next) = self.pages.next(number) else { return Ok(None) };
+        let header = self.header(next).await?;
+        // What was merged after the next page was begun consists of one batch.
+        let known = header.previous == self.pages.get(number).sequence;
+        Ok(Some(if known { header.previous_batches } else { 1 }))
+    }
+
+    /// Tells where the log begins, and what is known from before.
+    async fn restate(&mut self, log: &mut Recovery) -> Result<(), Error<M::Error>> {
+        if let Some(oldest) = self.pages.oldest() {
+            let header = self.header(oldest).await?;
+            self.last = header.before;
+            log.start(header.before, self.term, self.vote);
+        }
+        Ok(())
+    }
+
+    /// Tells the records of a page, and finds its end if it is the newest.
+    async fn replay(&mut self, number: usize, log: &mut Recovery) -> Result<(), Error<M::Error>> {
+        let expected = self.expected(number).await?;
+        let format = self.io.format;
+        let mut walk = self.walk(number);
+        let (mut end, mut stray) = (format.data(), 0);
+        while expected != Some(walk.batches()) {
+            match self.io.step(&mut walk).await.map_err(Error::Medium)? {
+                Step::Batch(batch) => {
+                    end = batch.end(&format);
+                    self.replay_batch(number, walk, &batch, log).await?;
+                }
+                Step::Torn(batch) => end = batch.end(&format),
+                Step::Stray(at) => stray = at,
+                Step::Corrupt(at, damage) => return Err(corrupt(number, at, damage)),
+                Step::End if expected.is_some() => return Err(corrupt(number, format.page(), Damage::Missing)),
+                Step::End => break,
+            }
+        }
+        self.pages.set(number, Page { batches: walk.batches(), ..self.pages.get(number) });
+        // A word may have been interrupted and show nothing, so nothing is written right behind the end. What begins two units behind leaves an erased one
+        // before it, if it is torn as well.
+        self.tail = Tail { at: (end + 2 * format.unit()).max(stray + 2 * format.unit()) };
+        Ok(())
+    }
+
+    async fn replay_batch(
+        &mut self,
+        number: usize,
+        walk: Walk,
+        batch: &Batch,
+        log: &mut Recovery,
+    ) -> Result<(), Error<M::Error>> {
+        let base = self.io.format.base(number);
+        let mut cursor = Cursor::of(walk, batch);
+        let parse = |error| Damage::Record(RecoveryError::Record(error));
+        loop {
+            let found = match self.io.record(&mut cursor).await.map_err(Error::Medium)? {
+                Ok(Some(found)) => found,
+                Ok(None) => return Ok(()),
+                Err(at) => return Err(corrupt(number, at - base, Damage::Entry)),
+            };
+            let size = found.header.size() as u32;
+            if size as usize > RECORD {
+                return Err(Error::TooLarge(size));
+            }
+            let bytes = self.io.get(found.at, size).await.map_err(Error::Medium)?;
+            let record = Record::parse(bytes).map_err(|error| corrupt(number, found.at - base, parse(error)))?;
+            let taken = log.record(&record);
+            let taken = taken.map_err(|error| corrupt(number, found.at - base, Damage::Record(error)))?;
+            self.note(number, &found.header, taken);
+        }
+    }
+
+    /// Pages stand one behind the other.
+    fn check_order(&self, number: usize, next: Option<usize>) -> Result<(), Error<M::Error>> {
+        let page = self.pages.get(number);
+        let twice = self
+            .pages
+            .all()
+            .iter()
+            .filter(|other| other.is(State::Live) && other.first <= page.last && page.first <= other.last);
+        let follows = next.is_none_or(|next| page.last.checked_add(1) == Some(self.pages.get(next).first));
+        if follows && twice.count() == 1 { Ok(()) } else { Err(corrupt(next.unwrap_or(number), 0, Damage::Order)) }
+    }
+
+    /// Keeps account of a record on page `number` that is durable.
+    pub(super) fn note(&mut self, number: usize, header: &Header, taken: RecoveredRecord) {
+        let size = header.size() as u32;
+        let term = Term(header.term);
+        if term > self.term {
+            (self.term, self.vote) = (term, 0);
+        }
+        let mut page = self.pages.get(number);
+        match taken {
+            RecoveredRecord::Vote if term == self.term && header.flags != 0 => self.vote = header.flags,
+            RecoveredRecord::Vote => {}
+            RecoveredRecord::Start(before) => {
+                self.pages.live_mut().for_each(Page::kill);
+                page.kill();
+                (page.begin, page.end, page.live) = (before.index.next(), before.index, size);
+                self.pages.set(number, page);
+                self.last = before;
+            }
+            RecoveredRecord::Entry(index) => {
+                if index <= self.last.index {
+                    self.trim_others(number, index);
+                }
+                page.add(index, size);
+                self.pages.set(number, page);
+                self.last = EntryId { term, index };
+            }
+        }
+    }
+
+    fn trim_others(&mut self, number: usize, index: LogIndex) {
+        let sequence = self.pages.get(number).sequence;
+        self.pages.live_mut().filter(|page| page.sequence != sequence).for_each(|page| page.trim(index));
+    }
+
+    /// The header of a live page.
+    pub(super) async fn header(&mut self, number: usize) -> Result<PageHeader, Error<M::Error>> {
+        match self.io.header(number).await.map_err(Error::Medium)? {
+            Some(Ok(header)) => Ok(header),
+            _ => Err(corrupt(number, 0, Damage::Order)),
+        }
+    }
+
+    pub(super) fn walk(&self, number: usize) -> Walk {
+        let (format, page) = (&self.io.format, self.pages.get(number));
+        Walk::new(format, number, format.seed(page.sequence, page.salt))
+    }
+}
+
+/// Damage at an offset of a page.
+pub(super) const fn corrupt<E>(page: usize, offset: u32, damage: Damage) -> Error<E> {
+    Error::Corrupt { page: page as u32, offset, damage }
+}
