@@ -346,7 +346,7 @@ impl<'r> Writer<'r> {
         let room = self.ring.arena.units() - self.accepted.since(self.flushed);
         units <= room.min(self.ring.arena.units_to_end(self.accepted)) as usize
             && (1..=self.ring.slots.len()).contains(&(count as usize))
-            && self.slot_is_free(first + u64::from(count) - 1)
+            && first.checked_add(u64::from(count) - 1).is_some_and(|last| self.slot_is_free(last))
     }
 
     /// Finds room for `size` bytes in one piece, and takes it.
@@ -417,7 +417,7 @@ impl<'r> Writer<'r> {
     fn enter_span(&mut self, records: &[u8], first: u64, count: u32) -> Span {
         let limit = self.record_limit();
         let mut span = Span { start: self.accepted, count: 0, bytes: 0 };
-        for index in first..first + u64::from(count) {
+        for index in first..first.saturating_add(u64::from(count)) {
             let size = records.get(span.bytes..).and_then(|rest| entry_size(rest, index, limit));
             let (Some(size), Some(slot)) = (size, self.ring.slot(index)) else { break };
             slot.store(span.start.advanced((span.bytes / UNIT) as u32).get(), release(Step::Enter));
