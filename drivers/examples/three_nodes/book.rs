@@ -37,9 +37,10 @@ impl Book {
     /// Takes over a book, which begins with this one: no book ever changes but at its end.
     pub(crate) async fn restore<P: Platform>(&mut self, mut restore: Restore<'_, '_, P>) -> Result<(), RestoreError> {
         let mut text = vec![0; restore.length() as usize];
-        let mut filled = 0;
-        while filled < text.len() {
-            filled += restore.read(&mut text[filled..]).await?;
+        let mut rest = &mut text[..];
+        while !rest.is_empty() {
+            let count = restore.read(rest).await?;
+            rest = &mut rest[count..];
         }
         let index = restore.index();
         restore.finish()?;

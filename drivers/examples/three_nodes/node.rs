@@ -10,7 +10,7 @@ use async_io::block_on;
 use embassy_futures::select::{select_array, select3};
 use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
 use quoring::clock::system::SystemClock;
-use quoring::store::file::FileLog;
+use quoring::store::file::{FileLog, FileSize};
 use quoring::transport::udp::UdpTransport;
 use quoring::{
     ClusterId, Committed, Config, Halt, Node, NodeId, NodeSet, Platform, ProposalError, ProposeError, Replicator,
@@ -24,13 +24,19 @@ struct Host;
 
 impl Platform for Host {
     type Mutex = CriticalSectionRawMutex; // its tasks run on several threads
-    type Store = FileLog;
+    type Store = FileLog<FRAME>;
     type Transport = UdpTransport;
     type Clock = SystemClock;
 }
 
-/// 16 KiB of ring, in which the last 256 entries can be found, two peers, and frames that fit Ethernet.
-type Memory = Resources<'static, Host, 2048, 256, 2, 1472>;
+/// What fits into one frame of Ethernet.
+const FRAME: usize = 1472;
+
+/// 16 KiB of ring, in which the last 256 entries can be found, and two peers.
+type Memory = Resources<'static, Host, 2048, 256, 2, FRAME>;
+
+/// 64 KiB of log, which is enough because the book is saved every few hundred lines, and two copies of the book.
+const SIZE: FileSize = FileSize { page: 8192, log_pages: 8, snapshot_pages: (Book::LIMIT / 8192 + 1) as u16 };
 
 const CLUSTER: ClusterId = ClusterId(0x3A0D_E500);
 
@@ -40,7 +46,7 @@ pub(crate) fn run(id: NodeId, addresses: &[SocketAddr], folder: &Path) -> Result
     let address = addresses[usize::from(id.get())];
     let clients = TcpListener::bind(address)?;
 
-    let store = FileLog::open(folder, CLUSTER, id)?;
+    let store = FileLog::open(folder, CLUSTER, id, SIZE)?;
     let transport = UdpTransport::bind(address, &peers)?;
     let voters = peers.iter().fold(NodeSet::EMPTY, |voters, &(peer, _)| voters.with(peer));
     let config = Config { snapshot_after: 400, ..Config::new(id, CLUSTER, voters) };

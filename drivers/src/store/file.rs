@@ -2,167 +2,188 @@
 
 mod error;
 mod folder;
-mod layout;
+mod header;
 mod medium;
-mod offsets;
-mod scan;
+mod named;
 #[cfg(test)]
 mod tests;
 
-use std::io::IoSlice;
+use std::fmt;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::Path;
+use std::sync::Arc;
 
-use quoring_core::{ClusterId, LogIndex, NodeId, Recovery};
-use quoring_ring::{Checksum, DEFAULT_CRC32C, HEADER, Header, Record};
+use quoring_core::{ClusterId, EntryId, LogIndex, NodeId, Recovery, Snapshot, Space};
 
-pub use self::error::{Damage, Error};
+pub use self::error::Error;
 use self::folder::Folder;
-use self::layout::{BATCH_HEADER, BatchHeader, FILE_HEADER};
-use self::medium::Medium;
-use self::offsets::Offsets;
-use super::entries::Entries;
-use super::{LogStore, ReadError};
+use self::header::{FileHeader, RESERVED};
+pub use self::medium::FileMedium;
+use self::medium::WORD;
+pub use self::named::IoError;
+use super::medium::Medium;
+use super::paged::{self, Layout, LayoutError, Owner, PagedLog};
+use super::{LogStore, ReadError, SnapshotError};
 
-/// The most bytes that one append takes: 1 MiB. Bounds what a torn tail can be.
-pub const BATCH_LIMIT: usize = 1 << 20;
+/// The most pages that the log in a folder has.
+pub const PAGES: usize = 256;
+
+/// Bytes of the largest record there can be.
+pub const LARGEST: usize = quoring_ring::record_size(u16::MAX as usize);
 
 /// A log in a folder of its own.
 ///
 /// ```text
 /// lock       held while the folder is open
-/// log        | file header | batch header, records | batch header, records | ...          durable, only ever appended to
-/// offsets    | - | offset of entry 1 | of entry 2 | ...       8 bytes each; rebuilt by recovery, never trusted, never synced
+/// log        | file header | pages of the log | snapshot | snapshot |          durable, never longer than on its first day
 /// ```
 ///
-/// An append is one write at the end of `log` and one `fdatasync`. It **blocks the thread**: run the log writer on a thread of its
-/// own (`Runner::split`). The first error of an append latches: all later ones are refused until the log is recovered.
+/// The pages are those of a [`PagedLog`], the same as on flash. An append is one or two writes and one `fdatasync`. It **blocks the thread**: run the log
+/// writer on a thread of its own (`Runner::split`).
 ///
-/// # End of log
-/// Recovery reads batches until one does not check. If that one can have been torn, it is cut off, durably, before the node starts:
-/// it was never acknowledged. If anything shows that a later batch was begun, it had been acknowledged and was damaged since: that is
-/// [`Error::Corrupt`], the node does not start and nothing is changed. Damage to the very last batch cannot be told from a torn write.
-/// What is found is made durable again before it counts, since a file cache may show what a failed sync left behind.
+/// All blocks are written when the log is begun: a disk that is full shows then, not later. What is found at the start is made durable again before it
+/// counts, since a file cache may show what a failed sync left behind.
 ///
 /// A node whose log is lost or damaged must not start with an empty folder under its old id: it could vote twice in one term.
 ///
-/// Memory is constant: about 4 KiB here, and 128 KiB of stack during [`recover`](LogStore::recover).
+/// `RECORD` is the bytes of the largest record that the node makes or receives: none is larger than its frames.
 #[derive(Debug)]
-pub struct FileLog {
-    log: Medium,
-    offsets: Offsets,
-    checksum: Checksum,
-    salt: u64,
-    phase: Phase,
-    tail: Tail,
+pub struct FileLog<const RECORD: usize = LARGEST> {
+    log: Pages<FileMedium, RECORD>,
+    path: Arc<Path>,
     _folder: Folder,
 }
 
+type Pages<M, const RECORD: usize> = PagedLog<M, PAGES, { WORD as usize }, RECORD>;
+
+/// How large a [`FileLog`] is, from its first day to its last.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Phase {
-    Opened,
-    Running,
-    Failed,
+pub struct FileSize {
+    /// Bytes of a page: a multiple of 16, larger than the largest record by a quarter and 512 bytes. Entries go by whole pages.
+    pub page: u32,
+    /// Pages of the log: 3 to [`PAGES`].
+    pub log_pages: u16,
+    /// Pages of each of the two snapshots; 0 for a log that keeps none, and hence every entry.
+    pub snapshot_pages: u16,
 }
 
-/// Where the next batch goes, and what it continues.
-#[derive(Clone, Copy, Debug)]
-struct Tail {
-    end: u64,
-    sequence: u64,
-    last: LogIndex,
-}
+impl FileSize {
+    /// Pages of log and snapshots.
+    const fn pages(&self) -> u32 {
+        self.log_pages as u32 + 2 * self.snapshot_pages as u32
+    }
 
-impl Tail {
-    const START: Self = Self { end: FILE_HEADER as u64, sequence: 0, last: LogIndex::ZERO };
-
-    /// After one more batch of `length` bytes.
-    const fn after(self, length: usize, last: LogIndex) -> Self {
-        Self { end: self.end + (BATCH_HEADER + length) as u64, sequence: self.sequence + 1, last }
+    /// Bytes of the file.
+    const fn file(&self) -> u64 {
+        RESERVED as u64 + self.page as u64 * self.pages() as u64
     }
 }
 
-impl FileLog {
+impl Default for FileSize {
+    /// 16 MiB of log, in pages that hold any record, and twice 4 MiB for snapshots.
+    fn default() -> Self {
+        Self { page: 128 << 10, log_pages: 128, snapshot_pages: 32 }
+    }
+}
+
+impl fmt::Display for FileSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { page, log_pages, snapshot_pages } = self;
+        write!(f, "{log_pages} pages of log and 2 times {snapshot_pages} of snapshot, of {page} bytes each")
+    }
+}
+
+impl<const RECORD: usize> FileLog<RECORD> {
     /// Opens the log of `node` in `folder`, or begins a new one there. To be [recovered](LogStore::recover) before it is written.
     ///
     /// # Errors
-    /// The folder cannot be used, is open elsewhere, or holds the log of another node, cluster or version.
-    pub fn open(folder: impl AsRef<Path>, cluster: ClusterId, node: NodeId) -> Result<Self, Error> {
+    /// The folder cannot be used, is open elsewhere, or holds a log of another node, cluster, version or size.
+    pub fn open(folder: impl AsRef<Path>, cluster: ClusterId, node: NodeId, size: FileSize) -> Result<Self, Error> {
+        let header = FileHeader { owner: Owner { cluster, node }, size };
         let folder = Folder::open(folder.as_ref())?;
-        let (log, salt) = folder.log(cluster, node)?;
-        Ok(Self {
-            log,
-            offsets: Offsets::new(folder.file("offsets")?),
-            checksum: Checksum::new(cluster.0, DEFAULT_CRC32C),
-            salt,
-            phase: Phase::Opened,
-            tail: Tail::START,
-            _folder: folder,
-        })
-    }
-
-    fn write(&mut self, batch: &[u8]) -> Result<(), Error> {
-        let tail = self.tail;
-        let last = Entries::new(batch, tail.last).finish().map_err(Error::Record)?;
-        let header = BatchHeader::of(batch, tail.sequence).ok_or(Error::TooLarge(batch.len()))?;
-        let header = header.encode(self.salt, tail.end);
-        self.log.write_at(tail.end, &mut [IoSlice::new(&header), IoSlice::new(batch)])?;
-        self.log.sync_data()?;
-        self.offsets.note(batch, tail)?;
-        self.tail = tail.after(batch.len(), last);
-        Ok(())
-    }
-
-    fn fetch(&self, index: LogIndex, buffer: &mut [u8]) -> Result<usize, ReadError<Error>> {
-        if index == LogIndex::ZERO || index > self.tail.last {
-            return Err(ReadError::Missing);
-        }
-        let at = self.offsets.get(index).map_err(ReadError::Store)?;
-        let mut header = [0; HEADER];
-        self.log.read_exact_at(at, &mut header).map_err(ReadError::Store)?;
-        let header = self.expect(index, at, Header::decode(&header)).map_err(ReadError::Store)?;
-        let size = header.size();
-        let bytes = buffer.get_mut(..size).ok_or(ReadError::TooSmall(size))?;
-        self.log.read_exact_at(at, bytes).map_err(ReadError::Store)?;
-        let record = self.log.sound(at, Record::parse(bytes)).map_err(ReadError::Store)?;
-        let checked = self.checksum.verify(&record, (index.0 >> 32) as u32);
-        self.log.sound(at, checked).map_err(ReadError::Store)?;
-        Ok(size)
-    }
-
-    /// The header found at `at` if it is one of entry `index`.
-    fn expect<E: Into<Damage>>(&self, index: LogIndex, at: u64, found: Result<Header, E>) -> Result<Header, Error> {
-        let header = self.log.sound(at, found)?;
-        if header.kind.is_entry() && header.index_low == index.0 as u32 {
-            Ok(header)
-        } else {
-            Err(self.log.corrupt(at, Damage::OtherEntry))
-        }
+        let medium = folder.log::<RECORD>(header)?;
+        let path = medium.path();
+        let salt = RandomState::new().build_hasher().finish() as u32;
+        Ok(Self { log: pages(medium, &header)?.with_salt(salt), path, _folder: folder })
     }
 }
 
-impl LogStore for FileLog {
+/// The log on the pages of a medium.
+fn pages<M: Medium, const RECORD: usize>(medium: M, header: &FileHeader) -> Result<Pages<M, RECORD>, LayoutError> {
+    let FileSize { log_pages, snapshot_pages, .. } = header.size;
+    PagedLog::new(medium, header.owner, Layout { log_pages, slot_pages: snapshot_pages })
+}
+
+impl<const RECORD: usize> LogStore for FileLog<RECORD> {
     type Error = Error;
 
     async fn recover(&mut self, log: &mut Recovery) -> Result<(), Error> {
-        self.phase = Phase::Failed;
-        self.tail = self.scan(log)?;
-        self.phase = Phase::Running;
-        Ok(())
+        self.log.recover(log).await.map_err(in_file(&self.path))
     }
 
     async fn append(&mut self, batch: &[u8]) -> Result<(), Error> {
-        match self.phase {
-            Phase::Opened => return Err(Error::NotRecovered),
-            Phase::Failed => return Err(Error::Halted),
-            Phase::Running if batch.is_empty() => return Ok(()),
-            Phase::Running => self.phase = Phase::Failed, // It stays so unless all goes well.
-        }
-        self.write(batch)?;
-        self.phase = Phase::Running;
-        Ok(())
+        self.log.append(batch).await.map_err(in_file(&self.path))
     }
 
     async fn read(&mut self, index: LogIndex, buffer: &mut [u8]) -> Result<usize, ReadError<Error>> {
-        self.fetch(index, buffer)
+        self.log.read(index, buffer).await.map_err(|error| match error {
+            ReadError::Missing => ReadError::Missing,
+            ReadError::TooSmall(size) => ReadError::TooSmall(size),
+            ReadError::Store(error) => ReadError::Store(in_file(&self.path)(error)),
+        })
+    }
+
+    fn space(&self) -> Space {
+        self.log.space()
+    }
+
+    fn purge(&mut self, index: LogIndex) {
+        self.log.purge(index);
+    }
+
+    async fn tidy(&mut self) -> Result<bool, Error> {
+        self.log.tidy().await.map_err(in_file(&self.path))
+    }
+
+    fn snapshot_limit(&self) -> u64 {
+        self.log.snapshot_limit()
+    }
+
+    async fn begin_snapshot(&mut self, last: EntryId) -> Result<(), Error> {
+        self.log.begin_snapshot(last).await.map_err(in_file(&self.path))
+    }
+
+    async fn write_snapshot(&mut self, last: EntryId, offset: u64, bytes: &[u8]) -> Result<(), SnapshotError<Error>> {
+        self.log.write_snapshot(last, offset, bytes).await.map_err(in_snapshot(&self.path))
+    }
+
+    async fn finish_snapshot(&mut self, snapshot: &Snapshot) -> Result<(), SnapshotError<Error>> {
+        self.log.finish_snapshot(snapshot).await.map_err(in_snapshot(&self.path))
+    }
+
+    async fn read_snapshot(
+        &mut self,
+        snapshot: &Snapshot,
+        offset: u64,
+        buffer: &mut [u8],
+    ) -> Result<usize, SnapshotError<Error>> {
+        self.log.read_snapshot(snapshot, offset, buffer).await.map_err(in_snapshot(&self.path))
+    }
+}
+
+/// What went wrong, and in which file.
+fn in_file(path: &Arc<Path>) -> impl Fn(paged::Error<IoError>) -> Error {
+    |error| match error {
+        paged::Error::Medium(error) => Error::Io(error),
+        error => Error::Log { path: Arc::clone(path), error },
+    }
+}
+
+fn in_snapshot(path: &Arc<Path>) -> impl Fn(SnapshotError<paged::Error<IoError>>) -> SnapshotError<Error> {
+    |error| match error {
+        SnapshotError::Superseded => SnapshotError::Superseded,
+        SnapshotError::TooLarge => SnapshotError::TooLarge,
+        SnapshotError::Mismatch => SnapshotError::Mismatch,
+        SnapshotError::Store(error) => SnapshotError::Store(in_file(path)(error)),
     }
 }

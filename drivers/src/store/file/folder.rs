@@ -1,67 +1,74 @@
 //! The folder of a log: locked, and its names durable.
 
 use std::fs::{self, File, TryLockError};
-use std::hash::{BuildHasher, Hasher, RandomState};
-use std::io::{self, IoSlice};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use quoring_core::{ClusterId, NodeId};
-
 use super::error::Error;
-use super::layout::FileHeader;
-use super::medium::Medium;
+use super::header::FileHeader;
+use super::medium::FileMedium;
+use super::named::{IoError, NamedFile};
 
 #[derive(Debug)]
 pub(super) struct Folder {
     path: Arc<Path>,
     /// Unlocked when it is closed, also when the process is killed.
-    _lock: Medium,
+    _lock: NamedFile,
 }
 
 impl Folder {
     /// Opens the folder for this process alone; makes it if it is not there.
     pub(super) fn open(path: &Path) -> Result<Self, Error> {
-        make(path).map_err(|cause| Error::Io { action: "make", path: path.into(), cause })?;
-        let lock = Medium::open(path.join("lock"))?;
+        make(path).map_err(|cause| IoError { action: "make", path: path.into(), cause })?;
+        let lock = NamedFile::open(path.join("lock"))?;
         match lock.file().try_lock() {
             Ok(()) => Ok(Self { path: path.into(), _lock: lock }),
             Err(TryLockError::WouldBlock) => Err(Error::Locked(path.into())),
-            Err(TryLockError::Error(cause)) => Err(Error::Io { action: "lock", path: lock.path(), cause }),
+            Err(TryLockError::Error(cause)) => Err(lock.told::<()>("lock", Err(cause)).unwrap_err().into()),
         }
     }
 
-    /// A file of the folder.
-    pub(super) fn file(&self, name: &str) -> Result<Medium, Error> {
-        Medium::open(self.path.join(name))
-    }
-
-    /// The log and its salt; a new one if there is none.
-    pub(super) fn log(&self, cluster: ClusterId, node: NodeId) -> Result<(Medium, u64), Error> {
+    /// The pages of the log; new ones if there are none.
+    pub(super) fn log<const RECORD: usize>(&self, header: FileHeader) -> Result<FileMedium, Error> {
         let path = self.path.join("log");
-        if !path.try_exists().map_err(|cause| self.failed("examine", cause))? {
-            self.begin(&path, FileHeader { cluster, node, salt: RandomState::new().build_hasher().finish() })?;
+        if !self.told("examine", path.try_exists())? {
+            self.begin::<RECORD>(&path, header)?;
         }
-        sync(&self.path).map_err(|cause| self.failed("sync", cause))?;
-        let log = Medium::open(path)?;
-        let header = FileHeader::read(&log)?;
-        if (header.cluster, header.node) != (cluster, node) {
-            return Err(Error::Foreign { path: log.path(), cluster: header.cluster, node: header.node });
+        self.told("sync", sync(&self.path))?;
+        let log = NamedFile::open(path)?;
+        let found = FileHeader::read(&log)?;
+        if found.owner != header.owner {
+            return Err(Error::Foreign { path: log.path(), owner: found.owner });
         }
-        Ok((log, header.salt))
+        if found.size != header.size {
+            return Err(Error::Resized { path: log.path(), found: found.size });
+        }
+        Ok(FileMedium::new(log, &header))
     }
 
-    /// A log gets its name once its header is durable, so that there is never a log without one.
-    fn begin(&self, path: &Path, header: FileHeader) -> Result<(), Error> {
-        let draft = self.file("log.new")?;
-        draft.cut(0)?;
-        draft.write_at(0, &mut [IoSlice::new(&header.encode())])?;
+    /// A log gets its name once its header and all its blocks are durable: there is never a log without one, and never a log that finds the disk
+    /// full later.
+    fn begin<const RECORD: usize>(&self, path: &Path, header: FileHeader) -> Result<(), Error> {
+        static ZEROS: [u8; 64 * 1024] = [0; _];
+        let draft = self.path.join("log.new");
+        // What cannot be laid out like that is not begun.
+        super::pages::<_, RECORD>(FileMedium::new(NamedFile::begin(&*draft)?, &header), &header)?;
+        let draft = NamedFile::begin(draft)?;
+        let end = header.size.file();
+        let mut at = 0;
+        while at < end {
+            let zeros = ZEROS.get(..(end - at) as usize).unwrap_or(&ZEROS);
+            draft.write_at(at, zeros)?;
+            at += zeros.len() as u64;
+        }
+        draft.write_at(0, &header.encode())?;
         draft.sync_all()?;
-        fs::rename(draft.path(), path).map_err(|cause| self.failed("begin a log in", cause))
+        Ok(self.told("begin a log in", fs::rename(draft.path(), path))?)
     }
 
-    fn failed(&self, action: &'static str, cause: io::Error) -> Error {
-        Error::Io { action, path: Arc::clone(&self.path), cause }
+    fn told<T>(&self, action: &'static str, result: io::Result<T>) -> Result<T, IoError> {
+        result.map_err(|cause| IoError { action, path: Arc::clone(&self.path), cause })
     }
 }
 

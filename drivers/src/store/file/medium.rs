@@ -1,112 +1,88 @@
-//! A file that is read and written at offsets, and that names itself in its errors.
+//! The pages of a log in a file.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, IoSlice, Read, Seek, SeekFrom, Write};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::error::{Damage, Error};
+use super::error::Error;
+use super::header::{FileHeader, RESERVED};
+use super::named::{IoError, NamedFile};
+use crate::store::medium::{Geometry, Medium};
 
+/// Bytes that are written together: the alignment of records.
+pub(super) const WORD: u32 = 16;
+
+/// A file as a [`Medium`]: its blocks are there from the beginning, words are written over, nothing is ever erased.
+///
+/// What is written stays in the system's file cache until [`sync`](Medium::sync); until then a loss of power may leave any part of it, in any order.
+///
+/// After a sync that failed, maybe that of an earlier process, the cache shows what never reached the disk, and may hold it for clean, so that no later sync
+/// writes it. So the first sync writes everything once more, and so does the next one after a failure.
 #[derive(Debug)]
-pub(super) struct Medium {
-    file: File,
-    path: Arc<Path>,
+pub struct FileMedium {
+    file: NamedFile,
+    geometry: Geometry,
+    /// The last sync did not succeed, or there was none.
+    doubtful: bool,
 }
 
-impl Medium {
-    /// Opens a file for reading and writing; makes it if it is not there.
-    pub(super) fn open(path: impl Into<Arc<Path>>) -> Result<Self, Error> {
-        let path = path.into();
-        let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
-        match opened {
-            Ok(file) => Ok(Self { file, path }),
-            Err(cause) => Err(Error::Io { action: "open", path, cause }),
-        }
+impl FileMedium {
+    /// Opens the file of a log as it is, for reading alone: to look at it. The log need not be closed, but one that is being written changes
+    /// under the reader.
+    ///
+    /// # Errors
+    /// The file cannot be read or is no log.
+    pub fn examine(path: impl AsRef<Path>) -> Result<Self, Error> {
+        let file = NamedFile::examine(path.as_ref())?;
+        let header = FileHeader::read(&file)?;
+        Ok(Self { doubtful: false, ..Self::new(file, &header) })
     }
 
-    pub(super) const fn file(&self) -> &File {
-        &self.file
+    /// The pages behind this header.
+    pub(super) const fn new(file: NamedFile, header: &FileHeader) -> Self {
+        let size = header.size;
+        let geometry = Geometry { word: WORD, page: size.page, pages: size.pages(), erased: None, ordered: false };
+        Self { file, geometry, doubtful: true }
     }
 
     pub(super) fn path(&self) -> Arc<Path> {
-        Arc::clone(&self.path)
+        self.file.path()
     }
 
-    /// Bytes in the file.
-    pub(super) fn length(&self) -> Result<u64, Error> {
-        self.told("examine", self.file.metadata()).map(|data| data.len())
+    /// Where these bytes lie in the file, which never grows.
+    fn place(&self, action: &'static str, offset: u32, bytes: usize) -> Result<u64, IoError> {
+        let end = u64::from(self.geometry.page) * u64::from(self.geometry.pages);
+        let within = u64::from(offset).saturating_add(bytes as u64) <= end;
+        self.file.told(action, if within { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) })?;
+        Ok(u64::from(RESERVED) + u64::from(offset))
+    }
+}
+
+impl Medium for FileMedium {
+    type Error = IoError;
+
+    fn geometry(&self) -> Geometry {
+        self.geometry
     }
 
-    /// Fills as much of `buffer` as the file has from `offset` on; how much.
-    pub(super) fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, Error> {
-        self.told("read", self.fill(offset, buffer))
+    async fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), IoError> {
+        self.file.read_at(self.place("read", offset, bytes.len())?, bytes)
     }
 
-    /// Fills `buffer`; a file that ends before that is an error.
-    pub(super) fn read_exact_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), Error> {
-        let read = (&self.file).seek(SeekFrom::Start(offset)).and_then(|_| (&self.file).read_exact(buffer));
-        self.told("read", read)
+    async fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), IoError> {
+        self.file.write_at(self.place("write", offset, bytes.len())?, bytes)
     }
 
-    /// Writes `parts` one after another from `offset` on; in one call if the system takes them so.
-    pub(super) fn write_at(&self, offset: u64, parts: &mut [IoSlice<'_>]) -> Result<(), Error> {
-        self.told("write", self.put(offset, parts))
-    }
-
-    /// Makes the content durable.
-    pub(super) fn sync_data(&self) -> Result<(), Error> {
-        self.told("sync", self.file.sync_data())
-    }
-
-    /// Makes content and length durable.
-    pub(super) fn sync_all(&self) -> Result<(), Error> {
-        self.told("sync", self.file.sync_all())
-    }
-
-    /// Drops everything from `length` on.
-    pub(super) fn cut(&self, length: u64) -> Result<(), Error> {
-        self.told("cut", self.file.set_len(length))
-    }
-
-    pub(super) fn corrupt(&self, offset: u64, damage: Damage) -> Error {
-        Error::Corrupt { path: self.path(), offset, damage }
-    }
-
-    /// What was found at `offset`, or where the damage is.
-    pub(super) fn sound<T, E: Into<Damage>>(&self, offset: u64, found: Result<T, E>) -> Result<T, Error> {
-        found.map_err(|damage| self.corrupt(offset, damage.into()))
-    }
-
-    fn fill(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut file = &self.file;
-        file.seek(SeekFrom::Start(offset))?;
-        let mut filled = 0;
-        while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-            match file.read(rest) {
-                Ok(0) => break,
-                Ok(count) => filled += count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(filled)
-    }
-
-    fn put(&self, offset: u64, mut parts: &mut [IoSlice<'_>]) -> io::Result<()> {
-        let mut file = &self.file;
-        file.seek(SeekFrom::Start(offset))?;
-        while !parts.is_empty() {
-            match file.write_vectored(parts) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(count) => IoSlice::advance_slices(&mut parts, count),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
+    async fn erase(&mut self, _: u32) -> Result<(), IoError> {
         Ok(())
     }
 
-    fn told<T>(&self, action: &'static str, result: io::Result<T>) -> Result<T, Error> {
-        result.map_err(|cause| Error::Io { action, path: self.path(), cause })
+    async fn sync(&mut self) -> Result<(), IoError> {
+        if std::mem::replace(&mut self.doubtful, true) {
+            self.file.rewrite()?;
+        }
+        self.file.sync_data()?;
+        self.doubtful = false;
+        Ok(())
     }
 }
