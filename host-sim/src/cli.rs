@@ -3,6 +3,7 @@
 mod demonstration;
 mod replicate;
 mod sweep;
+pub mod wear;
 
 pub(crate) use self::sweep::Summary;
 
@@ -53,6 +54,8 @@ enum Command {
         #[arg(long)]
         trace: bool,
     },
+    /// Tells how long flash lasts under a log.
+    Wear(wear::Wear),
 }
 
 #[derive(Debug, Args)]
@@ -142,6 +145,7 @@ pub fn main() -> ExitCode {
         Some(Command::Sweep(command)) => command.perform(),
         Some(Command::Replay { options, trace: true }) => trace(&options.into()),
         Some(Command::Replay { options, trace: false }) => single(&options.into(), false),
+        Some(Command::Wear(command)) => command.perform(),
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,
