@@ -55,6 +55,8 @@ pub enum ConfigError {
     SnapshotAfter,
     /// The store's snapshot was made in a cluster of other voters (S6).
     Voters,
+    /// Half of the store's log does not take the largest command: make the log larger, or frame or ring smaller.
+    LogTooSmall,
     /// There is memory for fewer peers than the cluster has.
     Peers,
     /// The frame or the ring is too small for a single record, or, if the store holds snapshots, the frame for a piece of one: 80 bytes.
@@ -112,6 +114,7 @@ impl fmt::Display for ConfigError {
             Self::InFlight => "the limits of what is in flight must be above zero, and at most 16 appends",
             Self::SnapshotAfter => "a snapshot after zero entries is none",
             Self::Voters => "the snapshot in the store was made in a cluster of other voters",
+            Self::LogTooSmall => "half of the store's log does not take the largest command",
             Self::Peers => "the resources hold fewer peers than the cluster has",
             Self::FrameTooSmall => "the frame is too small for a record",
         })

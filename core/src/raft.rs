@@ -12,7 +12,7 @@ mod transmit;
 use core::fmt;
 
 use heapless::Deque;
-use quoring_ring::{Checksum, Position, Writer};
+use quoring_ring::{Checksum, Position, Writer, record_size};
 
 pub use self::propose::{ProposeError, command_limit};
 pub use self::snapshot::{Chunk, ChunkBatch, Stored};
@@ -144,7 +144,7 @@ impl<'a> Raft<'a> {
         let mut raft = Self {
             envelope: Envelope { cluster: config.cluster, node: config.id, crc: config.crc },
             checksum: Checksum::new(config.cluster.0, config.crc),
-            store: StoreRoom::new(&Space::UNLIMITED, ring.capacity()),
+            store: StoreRoom::new(&Space::UNLIMITED, ring.capacity(), record_size(command_limit)),
             ring,
             command_limit,
             term: recovered.term,

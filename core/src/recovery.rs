@@ -98,13 +98,11 @@ impl Recovery {
 
     /// The log begins behind entry `before`; what was below is gone. When that was so, the newest vote record had this term and these flags.
     pub fn start(&mut self, before: EntryId, term: Term, flags: u8) {
-        if term > self.state.term {
-            self.state.term = term;
-        }
-        if term == self.state.term {
-            self.state.vote = crate::vote::from_flags(flags);
-        }
         self.start_behind(before);
+        let state = &mut self.state;
+        if term >= state.term {
+            (state.term, state.vote) = (term, crate::vote::from_flags(flags));
+        }
     }
 
     /// The next record of the log.
@@ -153,7 +151,9 @@ impl Recovery {
         self.state.start = before;
         self.state.last = before.index;
         self.state.runs = TermRuns::behind(before);
-        self.state.term = self.state.term.max(before.term);
+        if before.term > self.state.term {
+            (self.state.term, self.state.vote) = (before.term, None);
+        }
         self.meets = None;
         self.meet(before);
     }

@@ -23,7 +23,6 @@ use crate::event::{Event, Role};
 use crate::progress::{Mode, Peer};
 use crate::recovery::Recovered;
 use crate::snapshot::Snapshot;
-use crate::space::Space;
 use crate::term_runs::TermRuns;
 use crate::types::{EntryId, Instant, LogIndex, NodeId, Term};
 use crate::wire::{CHUNK_HEADER, InstallSnapshot, Message, SnapshotAnswer};
@@ -133,10 +132,9 @@ impl Raft<'_> {
         if applied <= covered || self.role == Role::Halted {
             return false;
         }
-        let Space { capacity, free, .. } = *self.store.space();
         let since = applied.since(covered.max(self.snapshots.declined));
-        let due = since >= every || free < capacity / 2 && since >= every.div_ceil(4);
-        free < capacity / 4 || due && self.snapshots.incoming.is_none() && !self.sends_snapshot()
+        let due = since >= every || self.store.is_filling() && since >= every.div_ceil(4);
+        self.store.is_almost_full() || due && self.snapshots.incoming.is_none() && !self.sends_snapshot()
     }
 
     /// The application was asked for a snapshot when it had come to `applied`, and made none.

@@ -3,6 +3,7 @@
 use quoring_ring::{HEADER, Position, UNIT};
 
 use super::Raft;
+use crate::config::ConfigError;
 use crate::space::Space;
 use crate::types::EntryId;
 
@@ -14,20 +15,28 @@ pub(super) struct StoreRoom {
     entries: usize,
     /// For clients.
     clients: usize,
+    /// The largest entry there can be.
+    largest: usize,
 }
 
 impl StoreRoom {
     /// Clients leave room for what must never be refused: no-ops and configurations of leaders to come. Those leave room for votes.
-    pub(super) fn new(space: &Space, ring: usize) -> Self {
+    pub(super) fn new(space: &Space, ring: usize, largest: usize) -> Self {
         const VOTES: usize = 4 * HEADER;
         let bytes = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
         let entries = bytes(space.free).saturating_sub(VOTES);
         let clients = entries.saturating_sub(bytes(space.capacity / 8).min(ring));
-        Self { space: *space, entries, clients }
+        Self { space: *space, entries, clients, largest }
     }
 
-    pub(super) const fn space(&self) -> &Space {
-        &self.space
+    /// Whether the log fills up: it is half full.
+    pub(super) const fn is_filling(&self) -> bool {
+        self.space.free < self.space.capacity / 2
+    }
+
+    /// Whether it is almost full: the next entry may be refused.
+    pub(super) const fn is_almost_full(&self) -> bool {
+        self.space.free < self.space.capacity / 4 || self.clients < self.largest
     }
 
     /// Whether a client's entry fits, with all that is not durable yet `unflushed` bytes.
@@ -37,9 +46,19 @@ impl StoreRoom {
 }
 
 impl Raft<'_> {
+    /// Whether a log of this capacity can be made use of: even half of it takes the largest entry there can be, so that purging the other half helps.
+    ///
+    /// # Errors
+    /// [`ConfigError::LogTooSmall`].
+    pub fn check_capacity(&self, space: &Space) -> Result<(), ConfigError> {
+        let half = Space { free: space.capacity / 2, ..*space };
+        let room = StoreRoom::new(&half, self.ring.capacity(), self.store.largest);
+        if room.takes_from_client(room.largest) { Ok(()) } else { Err(ConfigError::LogTooSmall) }
+    }
+
     /// The store tells how much room it has and what is gone, after each write.
     pub fn handle_space(&mut self, space: &Space) {
-        self.store = StoreRoom::new(space, self.ring.capacity());
+        self.store = StoreRoom::new(space, self.ring.capacity(), self.store.largest);
         if space.start > self.start.index {
             self.start = EntryId { term: self.term_of(space.start).unwrap_or_default(), index: space.start };
         }

@@ -58,13 +58,11 @@ impl Raft<'_> {
     /// Time has passed. May be called at any time; does nothing before the deadline.
     pub fn handle_timeout(&mut self, now: Instant) {
         match self.role {
-            Role::Halted => {}
-            Role::Leader => {
-                if now >= self.timers.tick_at {
-                    self.arm_tick(now);
-                    self.look_after_peers(now);
-                }
+            Role::Leader if now >= self.timers.tick_at => {
+                self.arm_tick(now);
+                self.look_after_peers(now);
             }
+            Role::Leader | Role::Halted => {}
             _ if now >= self.election_at() => self.ask_pre_vote(now),
             Role::PreCandidate | Role::Candidate if now >= self.timers.tick_at => {
                 self.arm_tick(now);
