@@ -57,6 +57,8 @@ pub enum ConfigError {
     Voters,
     /// Half of the store's log does not take the largest command: make the log larger, or frame or ring smaller.
     LogTooSmall,
+    /// The store does not take a record of the largest command: let it take larger ones, or make frame or ring smaller.
+    RecordTooSmall,
     /// There is memory for fewer peers than the cluster has.
     Peers,
     /// The frame or the ring is too small for a single record, or, if the store holds snapshots, the frame for a piece of one: 80 bytes.
@@ -115,6 +117,7 @@ impl fmt::Display for ConfigError {
             Self::SnapshotAfter => "a snapshot after zero entries is none",
             Self::Voters => "the snapshot in the store was made in a cluster of other voters",
             Self::LogTooSmall => "half of the store's log does not take the largest command",
+            Self::RecordTooSmall => "the store does not take a record of the largest command",
             Self::Peers => "the resources hold fewer peers than the cluster has",
             Self::FrameTooSmall => "the frame is too small for a record",
         })

@@ -123,7 +123,7 @@ impl<'a, P: Platform> Committed<'a, P> {
                     }
                 }
                 // What was installed under the application has taken the place of the entries before: those in the store count no more.
-                Found::Left => match self.to_restore() {
+                Found::Left => match self.awaits_restore() {
                     Some(snapshot) => return Ok(Next::Restore(snapshot)),
                     None => {
                         if let Some(header) = self.read(index).await? {
@@ -166,7 +166,7 @@ impl<'a, P: Platform> Committed<'a, P> {
     /// Whether there is a snapshot to restore or to make. The flag goes down first: what comes after the look sets it again.
     fn detour(&mut self) -> Option<Next> {
         self.shared.detour.store(false, Ordering::Relaxed);
-        if let Some(snapshot) = self.to_restore() {
+        if let Some(snapshot) = self.awaits_restore() {
             return Some(Next::Restore(snapshot));
         }
         let wanted = self.shared.snapshot_limit > 0 && self.shared.with(|state| state.raft.wants_snapshot());
@@ -174,7 +174,7 @@ impl<'a, P: Platform> Committed<'a, P> {
     }
 
     /// The newest snapshot, if it is ahead of the application: it was installed, or found at the start. Those that the application made are not.
-    fn to_restore(&mut self) -> Option<Snapshot> {
+    fn awaits_restore(&mut self) -> Option<Snapshot> {
         let newest = self.shared.with(|state| state.raft.snapshot().copied());
         let ahead = newest.filter(|newest| newest.last.index > self.applied.index)?;
         if self.shared.skips_restore() {

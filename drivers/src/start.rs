@@ -62,7 +62,7 @@ where
     let checksum = Checksum::new(config.cluster.0, config.crc);
     let ring = storage.split(recovered.origin(config.origin), checksum);
     let mut raft = Raft::new(config, FRAME, recovered, ring.writer, peers, clock.now()).map_err(StartError::Config)?;
-    raft.check_capacity(&store.space()).map_err(StartError::Config)?;
+    raft.check_store(&store.space(), store.record_limit()).map_err(StartError::Config)?;
     raft.handle_space(&store.space());
     let proposals = Proposals::new(proposals);
     let shared = shared.fill(Shared::new(

@@ -67,6 +67,11 @@ pub trait LogStore {
         Space::UNLIMITED
     }
 
+    /// Bytes of the largest record that [`append`](Self::append) takes. A node with larger ones does not start.
+    fn record_limit(&self) -> usize {
+        usize::MAX
+    }
+
     /// Entries up to `index` may go: a durable snapshot covers them. An allowance, not an order: the store drops them when it needs the room, and a
     /// later allowance replaces an earlier one (P9). There is none after [`recover`](Self::recover), also if it found a snapshot: the log may contradict that.
     fn purge(&mut self, index: LogIndex) {

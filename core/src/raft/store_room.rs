@@ -46,11 +46,15 @@ impl StoreRoom {
 }
 
 impl Raft<'_> {
-    /// Whether a log of this capacity can be made use of: even half of it takes the largest entry there can be, so that purging the other half helps.
+    /// Whether a store of this capacity, for records of so many bytes, can be made use of: even half of it takes the largest entry there can be, so that
+    /// purging the other half helps.
     ///
     /// # Errors
-    /// [`ConfigError::LogTooSmall`].
-    pub fn check_capacity(&self, space: &Space) -> Result<(), ConfigError> {
+    /// [`ConfigError::LogTooSmall`], [`ConfigError::RecordTooSmall`].
+    pub fn check_store(&self, space: &Space, record_limit: usize) -> Result<(), ConfigError> {
+        if record_limit < self.store.largest {
+            return Err(ConfigError::RecordTooSmall);
+        }
         let half = Space { free: space.capacity / 2, ..*space };
         let room = StoreRoom::new(&half, self.ring.capacity(), self.store.largest);
         if room.takes_from_client(room.largest) { Ok(()) } else { Err(ConfigError::LogTooSmall) }

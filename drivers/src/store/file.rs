@@ -133,6 +133,10 @@ impl<const RECORD: usize> LogStore for FileLog<RECORD> {
         })
     }
 
+    fn record_limit(&self) -> usize {
+        self.log.record_limit()
+    }
+
     fn space(&self) -> Space {
         self.log.space()
     }

@@ -324,6 +324,10 @@ impl<M: Medium, const PAGES: usize, const WORD: usize, const RECORD: usize> LogS
         self.fetch(index, buffer).await
     }
 
+    fn record_limit(&self) -> usize {
+        RECORD
+    }
+
     fn space(&self) -> Space {
         let all = usize::from(self.io.format.layout.log_pages);
         let pages = (self.pages.free() + self.pages.droppable(self.allowed)).saturating_sub(1);
