@@ -8,6 +8,7 @@ use paged_rig::*;
 use quoring::LogStore;
 use quoring::store::medium::Geometry;
 use quoring::store::mock::{MockFlash, Tear};
+use quoring::store::paged::{Finding, Origin};
 
 /// How one run went.
 #[derive(Default, Debug)]
@@ -18,6 +19,8 @@ struct Tally {
     before: u64,
     within: u64,
     after: u64,
+    /// Pages that were merged, seen after a step without a cut.
+    merged: u64,
 }
 
 /// Recovers, checks that nothing was written by that, and tells which of these models it is.
@@ -76,6 +79,8 @@ fn sweep(geometry: Geometry, seed: u64, steps: usize, stride: u64) -> Tally {
         op.apply(&mut model);
         log = done;
         log.assert_invariants();
+        let merged = |finding| matches!(finding, Finding::Page { header, .. } if header.origin == Origin::Merged);
+        now(log.inspect(|finding| tally.merged += u64::from(merged(finding)))).unwrap();
         if step % 7 == 0 {
             // Now and then a restart without a cut.
             author.restart(&model);
@@ -93,7 +98,7 @@ fn sweep(geometry: Geometry, seed: u64, steps: usize, stride: u64) -> Tally {
 fn go_on(mut log: Log, mut model: Model, seed: u64, tally: &mut Tally, context: &dyn Fn() -> String) {
     let mut author = Author::new(random(seed ^ 0x5555));
     author.restart(&model);
-    let second = seed % 3 == 0;
+    let second = seed.is_multiple_of(3);
     for number in 0..2 + seed % 3 {
         let op = author.next(&model, log.space().free);
         let context = || format!("{}; then {op:?}", context());
@@ -134,9 +139,10 @@ fn sweeps(geometry: Geometry, seeds: std::ops::Range<u64>, steps: usize, stride:
         sum.before += tally.before;
         sum.within += tally.within;
         sum.after += tally.after;
+        sum.merged += tally.merged;
     }
     println!("{geometry:?}: {sum:?}");
-    assert!(sum.cuts > 1000 && sum.again > 100 && sum.before > 0 && sum.after > 0);
+    assert!(sum.cuts > 1000 && sum.again > 100 && sum.before > 0 && sum.after > 0 && sum.merged > 0);
 }
 
 macro_rules! every_cut {
@@ -154,15 +160,15 @@ macro_rules! every_cut {
 }
 
 every_cut! {
-    words_of_1_byte: geometry(1, Some(0xFF)), 0..2, 150, 29;
-    words_of_4_bytes: geometry(4, Some(0xFF)), 2..4, 150, 7;
-    words_of_8_bytes: geometry(8, Some(0xFF)), 4..7, 150, 5;
-    words_of_16_bytes: geometry(16, Some(0xFF)), 7..11, 150, 3;
-    words_of_32_bytes: geometry(32, Some(0xFF)), 11..14, 150, 2;
-    words_of_256_bytes: geometry(256, Some(0xFF)), 14..18, 150, 1;
-    words_that_are_erased_to_0: geometry(8, Some(0)), 18..21, 150, 5;
-    words_that_are_erased_to_something: geometry(4, Some(0xA5)), 21..23, 150, 7;
-    words_that_are_not_erased: geometry(8, None), 23..26, 150, 5;
-    words_of_1_byte_that_are_not_erased: geometry(1, None), 26..28, 150, 29;
-    words_in_no_order: Geometry { ordered: false, ..geometry(16, None) }, 28..32, 150, 3;
+    words_of_1_byte: geometry(1, Some(0xFF)), 0..2, 250, 29;
+    words_of_4_bytes: geometry(4, Some(0xFF)), 2..4, 250, 7;
+    words_of_8_bytes: geometry(8, Some(0xFF)), 4..7, 250, 5;
+    words_of_16_bytes: geometry(16, Some(0xFF)), 7..11, 250, 3;
+    words_of_32_bytes: geometry(32, Some(0xFF)), 11..14, 250, 2;
+    words_of_256_bytes: geometry(256, Some(0xFF)), 14..18, 250, 1;
+    words_that_are_erased_to_0: geometry(8, Some(0)), 18..21, 250, 5;
+    words_that_are_erased_to_something: geometry(4, Some(0xA5)), 21..23, 250, 7;
+    words_that_are_not_erased: geometry(8, None), 23..26, 250, 5;
+    words_of_1_byte_that_are_not_erased: geometry(1, None), 26..28, 250, 29;
+    words_in_no_order: Geometry { ordered: false, ..geometry(16, None) }, 28..32, 250, 3;
 }

@@ -20,7 +20,7 @@ pub(crate) type Log = PagedLog<MockFlash, 8, 256, RECORD>;
 pub(crate) type Failure = Error<mock::Error>;
 
 pub(crate) const CLUSTER: ClusterId = ClusterId(0xC1A5_7E12);
-pub(crate) const LAYOUT: Layout = Layout { log_pages: 5, slot_pages: 2 };
+pub(crate) const LAYOUT: Layout = Layout { log_pages: 4, slot_pages: 2 };
 
 pub(crate) fn owner() -> Owner {
     Owner { cluster: CLUSTER, node: NodeId::new(3).unwrap() }
@@ -29,7 +29,7 @@ pub(crate) fn owner() -> Owner {
 /// A medium for [`LAYOUT`].
 pub(crate) const fn geometry(word: u32, erased: Option<u8>) -> Geometry {
     let page = if word > 32 { 3072 } else { 768 };
-    Geometry { word, page, pages: 9, erased, ordered: true }
+    Geometry { word, page, pages: 8, erased, ordered: true }
 }
 
 /// What is ready at once: everything on a mock medium is.
@@ -301,11 +301,13 @@ impl Op {
 pub(crate) struct Author<R> {
     random: R,
     ops: std::collections::VecDeque<Op>,
+    /// Nothing may go for a while, so that what is dead must be merged away.
+    hoards: bool,
 }
 
 impl<R: FnMut(u64) -> u64> Author<R> {
     pub(crate) fn new(random: R) -> Self {
-        Self { random, ops: std::collections::VecDeque::new() }
+        Self { random, ops: std::collections::VecDeque::new(), hoards: true }
     }
 
     /// What is done next to a log that holds `model` and says how much is free.
@@ -328,9 +330,17 @@ impl<R: FnMut(u64) -> u64> Author<R> {
 
     fn think(&mut self, model: &Model, free: u64) {
         let random = &mut self.random;
-        let low = free < 800;
+        self.hoards ^= random(40) == 0;
+        let hoards = self.hoards;
+        let low = free < 400;
         match random(20) {
             0..2 => self.ops.push_back(Op::Tidy),
+            5..9 if hoards => self.ops.push_back(Op::Tidy),
+            10.. if hoards && low => {
+                let votes = (1..=8).map(|more| Op::Append(vote(model.term + more, 0x80)));
+                self.ops.extend(votes);
+            }
+            9 if hoards && low && free < 64 => self.ops.push_back(Op::Tidy),
             2..5 => {
                 let term = model.term + 1;
                 self.ops.push_back(Op::Append(vote(term, 0x80 | random(3) as u8)));
@@ -356,6 +366,9 @@ impl<R: FnMut(u64) -> u64> Author<R> {
                 }
                 let mut batch = Vec::new();
                 for number in 0..1 + random(4) {
+                    if batch.len() as u64 + 80 > free {
+                        break;
+                    }
                     if random(6) == 0 && number > 0 {
                         batch.extend(vote(term, 0x81));
                     }
@@ -367,7 +380,7 @@ impl<R: FnMut(u64) -> u64> Author<R> {
                     batch.extend(entry(term, next, &payload));
                     next += 1;
                 }
-                self.ops.push_back(Op::Append(batch));
+                self.ops.push_back(if batch.is_empty() { Op::Tidy } else { Op::Append(batch) });
             }
         }
     }

@@ -87,7 +87,7 @@ impl<M: Medium, const PAGES: usize, const WORD: usize, const RECORD: usize> Page
         }
     }
 
-    fn numbered(&self, header: &Header) -> LogIndex {
+    pub(super) fn numbered(&self, header: &Header) -> LogIndex {
         LogIndex(extend(self.last.index.0, header.index_low))
     }
 
@@ -208,8 +208,10 @@ impl<M: Medium, const PAGES: usize, const WORD: usize, const RECORD: usize> Page
     pub(super) async fn live(&mut self, number: usize) -> Result<Live, Error<M::Error>> {
         let page = self.pages.get(number);
         let mut live = Live::new(Cursor::new(self.walk(number), page.batches), page.begin, page.end);
-        let found = self.io.find_start(&mut live).await.map_err(Error::Medium)?;
-        found.map_err(|at| self.fault(number, at))?;
+        if page.starts {
+            let found = self.io.find_start(&mut live).await.map_err(Error::Medium)?;
+            found.map_err(|at| self.fault(number, at))?;
+        }
         Ok(live)
     }
 

@@ -71,6 +71,7 @@ impl<M: Medium, const PAGES: usize, const WORD: usize, const RECORD: usize> Page
                 merged.begin = if merged.is_empty() { old.begin } else { merged.begin };
                 merged.end = old.end;
             }
+            merged.starts |= old.starts;
             self.pages.set_state(page, State::Stale);
         }
         self.pages.set(number, merged);

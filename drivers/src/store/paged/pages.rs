@@ -17,6 +17,8 @@ pub(super) struct Page {
     /// Its live entries; none if they end before they begin.
     pub(super) begin: LogIndex,
     pub(super) end: LogIndex,
+    /// It holds a start record.
+    pub(super) starts: bool,
     /// Bytes of the records that count.
     pub(super) live: u32,
     /// `live` is too high: something was replaced since it was counted.
@@ -46,6 +48,7 @@ impl Page {
         batches: 0,
         begin: LogIndex(1),
         end: LogIndex::ZERO,
+        starts: false,
         live: 0,
         trimmed: false,
     };

@@ -1,12 +1,12 @@
 //! Finding the log on a medium, writing nothing.
 
 use quoring_core::{EntryId, LogIndex, RecoveredRecord, Recovery, RecoveryError, Term};
-use quoring_ring::{Header, Record};
+use quoring_ring::{HEADER, Header, Kind, Record};
 
 use super::error::{Damage, Error};
 use super::format::{Origin, PageHeader};
 use super::pages::{Page, State};
-use super::walk::{Batch, Cursor, Step, Walk};
+use super::walk::{Cursor, Found, Step, Walk};
 use super::{PagedLog, Tail};
 use crate::store::medium::Medium;
 
@@ -32,14 +32,9 @@ impl<M: Medium, const PAGES: usize, const WORD: usize, const RECORD: usize> Page
         self.drop_superseded();
         self.check_unfinished()?;
         let broken = self.drop_broken_oldest().await?;
-        self.restate(log).await?;
-        let mut next = self.pages.oldest();
-        while let Some(number) = next {
-            self.replay(number, log).await?;
-            next = self.pages.next(number);
-            self.check_order(number, next)?;
-        }
+        let first = self.scan_pages().await?;
         self.measure().await?;
+        self.tell(first, log).await?;
         // Only what is covered may be missing.
         match broken {
             Some((page, offset, damage)) if self.start() > self.allowed => Err(corrupt(page, offset, damage)),
@@ -162,18 +157,22 @@ impl<M: Medium, const PAGES: usize, const WORD: usize, const RECORD: usize> Page
         Ok(Some(if known { header.previous_batches } else { 1 }))
     }
 
-    /// Tells where the log begins, and what is known from before.
-    async fn restate(&mut self, log: &mut Recovery) -> Result<(), Error<M::Error>> {
-        if let Some(oldest) = self.pages.oldest() {
-            let header = self.header(oldest).await?;
-            self.last = header.before;
-            log.start(header.before, self.term, self.vote);
+    /// Finds what is live; the entry before the oldest page.
+    async fn scan_pages(&mut self) -> Result<EntryId, Error<M::Error>> {
+        let Some(oldest) = self.pages.oldest() else { return Ok(EntryId::ZERO) };
+        let first = self.header(oldest).await?.before;
+        self.last = first;
+        let mut next = Some(oldest);
+        while let Some(number) = next {
+            self.scan(number).await?;
+            next = self.pages.next(number);
+            self.check_order(number, next)?;
         }
-        Ok(())
+        Ok(first)
     }
 
-    /// Tells the records of a page, and finds its end if it is the newest.
-    async fn replay(&mut self, number: usize, log: &mut Recovery) -> Result<(), Error<M::Error>> {
+    /// Keeps account of the records of a page, and finds its end if it is the newest.
+    async fn scan(&mut self, number: usize) -> Result<(), Error<M::Error>> {
         let expected = self.expected(number).await?;
         let format = self.io.format;
         let mut walk = self.walk(number);
@@ -182,7 +181,7 @@ impl<M: Medium, const PAGES: usize, const WORD: usize, const RECORD: usize> Page
             match self.io.step(&mut walk).await.map_err(Error::Medium)? {
                 Step::Batch(batch) => {
                     end = batch.end(&format);
-                    self.replay_batch(number, walk, &batch, log).await?;
+                    self.scan_batch(number, Cursor::of(walk, &batch)).await?;
                 }
                 Step::Torn(batch) => end = batch.end(&format),
                 Step::Stray(at) => stray = at,
@@ -198,32 +197,53 @@ impl<M: Medium, const PAGES: usize, const WORD: usize, const RECORD: usize> Page
         Ok(())
     }
 
-    async fn replay_batch(
-        &mut self,
-        number: usize,
-        walk: Walk,
-        batch: &Batch,
-        log: &mut Recovery,
-    ) -> Result<(), Error<M::Error>> {
-        let base = self.io.format.base(number);
-        let mut cursor = Cursor::of(walk, batch);
-        let parse = |error| Damage::Record(RecoveryError::Record(error));
+    async fn scan_batch(&mut self, number: usize, mut cursor: Cursor) -> Result<(), Error<M::Error>> {
         loop {
-            let found = match self.io.record(&mut cursor).await.map_err(Error::Medium)? {
-                Ok(Some(found)) => found,
-                Ok(None) => return Ok(()),
-                Err(at) => return Err(corrupt(number, at - base, Damage::Entry)),
+            let found = self.io.record(&mut cursor).await.map_err(Error::Medium)?;
+            let Some(found) = found.map_err(|at| self.fault(number, at))? else { return Ok(()) };
+            let taken = match found.header.kind {
+                Kind::Vote => RecoveredRecord::Vote,
+                Kind::Start => {
+                    let index = self.io.array(found.at + HEADER as u32).await.map_err(Error::Medium)?;
+                    let index = LogIndex(index.map_or(0, u64::from_le_bytes));
+                    RecoveredRecord::Start(EntryId { term: Term(found.header.term), index })
+                }
+                kind if kind.is_entry() => RecoveredRecord::Entry(self.numbered(&found.header)),
+                _ => return Err(self.fault(number, found.at)),
             };
-            let size = found.header.size() as u32;
-            if size as usize > RECORD {
-                return Err(Error::TooLarge(size));
-            }
-            let bytes = self.io.get(found.at, size).await.map_err(Error::Medium)?;
-            let record = Record::parse(bytes).map_err(|error| corrupt(number, found.at - base, parse(error)))?;
-            let taken = log.record(&record);
-            let taken = taken.map_err(|error| corrupt(number, found.at - base, Damage::Record(error)))?;
             self.note(number, &found.header, taken);
         }
+    }
+
+    /// Tells what counts: a merge leaves out what does not, so that dead records behind it continue nothing.
+    async fn tell(&mut self, first: EntryId, log: &mut Recovery) -> Result<(), Error<M::Error>> {
+        let begin = match self.start() {
+            index if index == self.last.index => self.last,
+            index if index == first.index => first,
+            index => EntryId { term: Term::ZERO, index },
+        };
+        log.start(begin, self.term, self.vote);
+        let mut next = self.pages.oldest();
+        while let Some(number) = next {
+            let mut live = self.live(number).await?;
+            while let Some((found, _)) = self.next_live(number, &mut live).await? {
+                self.tell_record(number, &found, log).await?;
+            }
+            next = self.pages.next(number);
+        }
+        Ok(())
+    }
+
+    async fn tell_record(&mut self, number: usize, found: &Found, log: &mut Recovery) -> Result<(), Error<M::Error>> {
+        let at = found.at - self.io.format.base(number);
+        let size = found.header.size() as u32;
+        if size as usize > RECORD {
+            return Err(Error::TooLarge(size));
+        }
+        let bytes = self.io.get(found.at, size).await.map_err(Error::Medium)?;
+        let record = Record::parse(bytes).map_err(RecoveryError::Record);
+        let told = record.and_then(|record| log.record(&record));
+        told.map(drop).map_err(|error| corrupt(number, at, Damage::Record(error)))
     }
 
     /// Pages stand one behind the other.
@@ -253,6 +273,7 @@ impl<M: Medium, const PAGES: usize, const WORD: usize, const RECORD: usize> Page
                 self.pages.live_mut().for_each(Page::kill);
                 page.kill();
                 (page.begin, page.end, page.live) = (before.index.next(), before.index, size);
+                page.starts = true;
                 self.pages.set(number, page);
                 self.last = before;
             }
