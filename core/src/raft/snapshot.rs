@@ -125,16 +125,23 @@ impl Raft<'_> {
     }
 
     /// Whether the application should make a snapshot: after as many entries as the configuration says, or sooner if the log is half full. Not while a
-    /// snapshot travels from or to this node, which a new one would disturb, nor soon after the application declined; unless the log is almost full.
+    /// snapshot travels from or to this node, which a new one would disturb, nor soon after the application declined. If the log is almost full, at once; but
+    /// if the application is behind, it goes on first, since a snapshot makes no more room than it has applied.
     pub fn wants_snapshot(&self) -> bool {
         let (every, applied) = (u64::from(self.config.snapshot_after), LogIndex(self.ring.applied()));
         let covered = self.covered().index;
         if applied <= covered || self.role == Role::Halted {
             return false;
         }
+        let soon = every.div_ceil(4);
+        if self.store.is_almost_full()
+            && (applied >= self.committed().min(self.durable) || applied.since(covered) >= soon)
+        {
+            return true;
+        }
         let since = applied.since(covered.max(self.snapshots.declined));
-        let due = since >= every || self.store.is_filling() && since >= every.div_ceil(4);
-        self.store.is_almost_full() || due && self.snapshots.incoming.is_none() && !self.sends_snapshot()
+        let due = since >= every || since >= soon && self.store.is_filling();
+        due && self.snapshots.incoming.is_none() && !self.sends_snapshot()
     }
 
     /// The application was asked for a snapshot when it had come to `applied`, and made none.
