@@ -32,6 +32,8 @@ pub struct Settings {
     pub origin: Position,
     /// What the logs go on after, and all nodes have a snapshot of.
     pub base: EntryId,
+    /// After how many entries an application should make a snapshot.
+    pub snapshot_after: u32,
     /// Seeds the timeouts.
     pub seed: u64,
     /// Appends in flight to a peer.
@@ -87,6 +89,7 @@ impl Settings {
             frame: 512,
             origin: Position::new(0),
             base: EntryId::ZERO,
+            snapshot_after: u32::MAX,
             seed: 0,
             max_in_flight: quoring_core::IN_FLIGHT,
             max_in_flight_bytes: 64 * 1024,
@@ -98,6 +101,7 @@ impl Settings {
     fn config(&self, id: NodeId) -> Config {
         Config {
             seed: self.seed,
+            snapshot_after: self.snapshot_after,
             origin: self.origin,
             max_in_flight: self.max_in_flight,
             max_in_flight_bytes: self.max_in_flight_bytes,

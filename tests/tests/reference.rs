@@ -9,10 +9,11 @@ use quoring_tests::trace::{Player, Reference, failure, generate, shrink};
 /// Actions of a trace.
 const LENGTH: usize = 2000;
 
-/// Rings with room for everything. Positions cross the 32-bit wrap.
+/// Rings with room for everything. Positions cross the 32-bit wrap. Frames are small or large: a snapshot is of one piece or of many.
 fn roomy(seed: u64) -> Settings {
     let voters = NodeSet::first(if seed % 4 == 3 { 5 } else { 3 });
-    Settings { seed, origin: Position::new(u32::MAX - 2000), ..Settings::new(voters) }
+    let frame = if seed % 3 == 1 { 128 } else { 512 };
+    Settings { seed, frame, origin: Position::new(u32::MAX - 2000), ..Settings::new(voters) }
 }
 
 /// Rings that are full all the time, small windows and small frames.

@@ -3,7 +3,7 @@
 use quoring_core::wire::{Envelope, InstallSnapshot, Message};
 use quoring_core::{
     Config, ConfigError, EntryId, Instant, LogIndex, NodeId, NodeSet, Peer, Raft, Recovered, Recovery, RecoveryError,
-    Snapshot, Term,
+    Snapshot, Space, Term,
 };
 use quoring_ring::{Checksum, DEFAULT_CRC32C, Handles, Header, Kind, Record, record_size};
 use quoring_tests::cluster::CLUSTER;
@@ -309,4 +309,73 @@ fn what_is_purged_is_what_the_newest_durable_snapshot_covers() {
     play(&mut player, &["save 1", "propose 1 8 bytes 5 times", "settle"]);
     assert_eq!((allowed(&mut player), status(&mut player, 1).applied), (Some(LogIndex(6)), LogIndex(11)));
     assert_eq!(player.play("purge 1"), ["the log begins behind 6"]);
+}
+
+/// covers: S8, P9
+#[test]
+fn a_snapshot_is_asked_for_after_so_many_entries_or_sooner_if_the_log_fills_up() {
+    let mut player = played(&["cluster 1..3 snapshot-after 8", "start", "elect 1", "settle", "run 200"]);
+    let wants = |player: &mut Player, free: u64| {
+        let running = player.cluster().node(node(1)).running.as_mut().expect("it runs");
+        running.raft.handle_space(&Space { capacity: 1000, free, start: LogIndex::ZERO });
+        running.raft.wants_snapshot()
+    };
+    let propose = |player: &mut Player, times| play(player, &[&format!("propose 1 x {times} times"), "settle"]);
+    let [roomy, half, tight] = [1000, 499, 249];
+    assert_eq!([roomy, half, tight].map(|free| wants(&mut player, free)), [false, false, true], "one entry");
+    propose(&mut player, 1);
+    assert_eq!(
+        [roomy, half].map(|free| wants(&mut player, free)),
+        [false, true],
+        "a quarter of the entries, and the log is half full"
+    );
+    propose(&mut player, 6);
+    assert_eq!([roomy, half].map(|free| wants(&mut player, free)), [true, true], "all of them");
+    // Who declines is asked again after as many more, or when there is no choice.
+    let running = player.cluster().node(node(1)).running.as_mut().expect("it runs");
+    let applied = running.raft.status().applied;
+    running.raft.handle_declined(applied);
+    assert_eq!([roomy, half, tight].map(|free| wants(&mut player, free)), [false, false, true], "declined");
+    propose(&mut player, 8);
+    assert!(wants(&mut player, roomy));
+    play(&mut player, &["save 1"]);
+    assert_eq!([roomy, half, tight].map(|free| wants(&mut player, free)), [false; 3], "nothing is new");
+}
+
+/// A newer snapshot would begin the transfer anew, again and again; so it waits, until the log is almost full.
+/// covers: S7, P9
+#[test]
+fn no_snapshot_is_asked_for_while_one_is_on_its_way() {
+    let mut player = played(&[
+        "cluster 1..3 frame 128 snapshot-after 4",
+        "start 1 2",
+        "elect 1",
+        "settle",
+        "propose 1 x 4 times",
+        "settle",
+    ]);
+    let wants = |player: &mut Player, id, free| {
+        let running = player.cluster().node(node(id)).running.as_mut().expect("it runs");
+        let start = running.raft.start();
+        running.raft.handle_space(&Space { capacity: 1000, free, start });
+        running.raft.wants_snapshot()
+    };
+    play(
+        &mut player,
+        &["save 1 200 bytes", "purge 1", "start 3", "wait 300", "timeout 1", "deliver heartbeat", "deliver answer"],
+    );
+    play(&mut player, &["propose 1 x 4 times", "deliver append 1>2", "deliver answer 2>1", "deliver chunk 1>3"]);
+    assert!(!wants(&mut player, 1, 1000), "its snapshot is on its way");
+    assert!(wants(&mut player, 1, 249), "its log is almost full");
+    play(&mut player, &["settle", "run 300"]);
+    assert!(wants(&mut player, 1, 1000), "it is there");
+    // Who takes it does not wait for ever for a peer that is silent.
+    play(
+        &mut player,
+        &["save 1 200 bytes", "crash 3", "propose 1 x 20 times", "settle", "save 1 200 bytes", "purge 1", "run 150"],
+    );
+    play(&mut player, &["propose 1 x 4 times", "settle"]);
+    assert!(!wants(&mut player, 1, 1000), "node 3 may only be slow");
+    play(&mut player, &["run 10000"]);
+    assert!(wants(&mut player, 1, 1000), "nobody takes it");
 }

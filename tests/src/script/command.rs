@@ -1,7 +1,7 @@
 //! The commands of scenario scripts. Nodes are called by their numbers, links `1>2`, frames `f7`, writes `w3`, entries `term-index`.
 //!
 //! ```text
-//! cluster 1..5 [ring UNITSxSLOTS] [frame BYTES] [origin POSITION] [base TERM-INDEX] [window APPENDS] [window-bytes BYTES]
+//! cluster 1..5 [ring UNITSxSLOTS] [frame BYTES] [origin POSITION] [base TERM-INDEX] [window APPENDS] [window-bytes BYTES] [snapshot-after ENTRIES]
 //! blank NODE                    a new disk under a known name: it has not even the base
 //! log 1: 1 1 4, term 6          what the disk holds before the start: the terms of its entries, and a later term
 //! start [NODES] [ring UNITSxSLOTS]   power; after a crash from what is durable
@@ -126,6 +126,7 @@ fn settings(words: &mut Words<'_>) -> Settings {
                 let (index, term) = entry(value);
                 settings.base = EntryId { term, index };
             }
+            "snapshot-after" => settings.snapshot_after = parse(value),
             "window" => settings.max_in_flight = parse(value),
             "window-bytes" => settings.max_in_flight_bytes = parse(value),
             "seed" => settings.seed = parse(value),
