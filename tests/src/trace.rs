@@ -43,6 +43,10 @@ pub enum Action {
     HoldChunks(u32),
     /// The piece that waits at a node is stored; or if it is, its core is told.
     GoOnWithChunk(u32),
+    /// A node's application stands still from now on.
+    HoldApplication(u32),
+    /// It goes on.
+    Apply(u32),
     /// A link is cut or mended.
     Cut(u32, u32),
     /// All links are mended.
@@ -74,6 +78,8 @@ pub fn generate(seed: u64, length: usize) -> Vec<Action> {
         weight(3),
         weight(1),
         weight(6),
+        weight(1),
+        weight(4),
     ];
     let total: u64 = weights.iter().sum();
     (0..length).map(|_| action(&mut random, &weights, total)).collect()
@@ -109,7 +115,9 @@ fn action(random: &mut Random, weights: &[u64], total: u64) -> Action {
         12 => Action::Save(a, b % 1200),
         13 => Action::Purge(a, b),
         14 => Action::HoldChunks(a),
-        _ => Action::GoOnWithChunk(a),
+        15 => Action::GoOnWithChunk(a),
+        16 => Action::HoldApplication(a),
+        _ => Action::Apply(a),
     }
 }
 
@@ -180,6 +188,12 @@ impl Player {
                 self.go_on_with_chunk(id)?;
                 self.held.remove(id);
             }
+            Action::HoldApplication(node) => self.cluster.slow_applications.insert(self.choose(node)),
+            Action::Apply(node) => {
+                let id = self.choose(node);
+                self.cluster.slow_applications.remove(id);
+                self.cluster.apply(id);
+            }
             Action::Cut(from, to) => {
                 let (from, to) = (self.choose(from), self.choose(to));
                 self.cluster.network.set_cut(from, to, true);
@@ -208,6 +222,7 @@ impl Player {
         self.play(Action::Heal)?;
         let all = self.cluster.settings.voters;
         (self.cluster.slow_disks, self.cluster.slow_chunks) = (NodeSet::EMPTY, NodeSet::EMPTY);
+        self.cluster.slow_applications = NodeSet::EMPTY;
         for id in all.iter() {
             self.start(id);
             self.cluster.store_chunk(id);

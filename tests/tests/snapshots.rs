@@ -231,6 +231,16 @@ fn a_restart_tells_a_newer_an_overlapping_a_contradicting_and_a_missing_snapshot
     assert_eq!(found(None, (3, 5), &[3]), Err(RecoveryError::Hole(LogIndex(5))));
 }
 
+/// Power went when the snapshot was durable, and the record of the term it was sent in was not.
+/// covers: S5, E2
+#[test]
+fn a_restart_is_in_the_term_of_the_snapshot_at_least_and_has_not_voted_in_it() {
+    let found = recovered(Some(snapshot(12, 8)), (1, 2), &[1, 1]).expect("a sane log");
+    assert_eq!((found.term, found.vote, found.last), (Term(12), None, LogIndex(8)));
+    let found = recovered(Some(snapshot(9, 8)), (1, 2), &[1, 1]).expect("a sane log");
+    assert_eq!((found.term, found.vote), (Term(9), Some(node(2))));
+}
+
 /// A log that was started anew behind one snapshot is started anew behind a newer one; what lies between counts no more.
 /// covers: S5
 #[test]
@@ -309,6 +319,11 @@ fn what_is_purged_is_what_the_newest_durable_snapshot_covers() {
     play(&mut player, &["save 1", "propose 1 8 bytes 5 times", "settle"]);
     assert_eq!((allowed(&mut player), status(&mut player, 1).applied), (Some(LogIndex(6)), LogIndex(11)));
     assert_eq!(player.play("purge 1"), ["the log begins behind 6"]);
+    // One that comes late, and covers less, changes nothing.
+    let running = player.cluster().node(node(1)).running.as_mut().expect("it runs");
+    let newest = *running.raft.snapshot().expect("it was saved");
+    running.raft.handle_saved(&snapshot(1, 4));
+    assert_eq!((running.raft.snapshot(), running.raft.may_purge()), (Some(&newest), LogIndex(6)));
 }
 
 /// covers: S8, P9
