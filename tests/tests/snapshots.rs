@@ -332,11 +332,11 @@ fn a_snapshot_is_asked_for_after_so_many_entries_or_sooner_if_the_log_fills_up()
     let mut player = played(&["cluster 1..3 snapshot-after 8", "start", "elect 1", "settle", "run 200"]);
     let wants = |player: &mut Player, free: u64| {
         let running = player.cluster().node(node(1)).running.as_mut().expect("it runs");
-        running.raft.handle_space(&Space { capacity: 1000, free, start: LogIndex::ZERO });
+        running.raft.handle_space(&Space { capacity: 100_000, free, start: LogIndex::ZERO });
         running.raft.wants_snapshot()
     };
     let propose = |player: &mut Player, times| play(player, &[&format!("propose 1 x {times} times"), "settle"]);
-    let [roomy, half, tight] = [1000, 499, 249];
+    let [roomy, half, tight] = [100_000, 49_999, 24_999];
     assert_eq!([roomy, half, tight].map(|free| wants(&mut player, free)), [false, false, true], "one entry");
     propose(&mut player, 1);
     assert_eq!(
@@ -372,7 +372,7 @@ fn no_snapshot_is_asked_for_while_one_is_on_its_way() {
     let wants = |player: &mut Player, id, free| {
         let running = player.cluster().node(node(id)).running.as_mut().expect("it runs");
         let start = running.raft.start();
-        running.raft.handle_space(&Space { capacity: 1000, free, start });
+        running.raft.handle_space(&Space { capacity: 100_000, free, start });
         running.raft.wants_snapshot()
     };
     play(
@@ -380,17 +380,17 @@ fn no_snapshot_is_asked_for_while_one_is_on_its_way() {
         &["save 1 200 bytes", "purge 1", "start 3", "wait 300", "timeout 1", "deliver heartbeat", "deliver answer"],
     );
     play(&mut player, &["propose 1 x 4 times", "deliver append 1>2", "deliver answer 2>1", "deliver chunk 1>3"]);
-    assert!(!wants(&mut player, 1, 1000), "its snapshot is on its way");
-    assert!(wants(&mut player, 1, 249), "its log is almost full");
+    assert!(!wants(&mut player, 1, 100_000), "its snapshot is on its way");
+    assert!(wants(&mut player, 1, 24_999), "its log is almost full");
     play(&mut player, &["settle", "run 300"]);
-    assert!(wants(&mut player, 1, 1000), "it is there");
+    assert!(wants(&mut player, 1, 100_000), "it is there");
     // Who takes it does not wait for ever for a peer that is silent.
     play(
         &mut player,
         &["save 1 200 bytes", "crash 3", "propose 1 x 20 times", "settle", "save 1 200 bytes", "purge 1", "run 150"],
     );
     play(&mut player, &["propose 1 x 4 times", "settle"]);
-    assert!(!wants(&mut player, 1, 1000), "node 3 may only be slow");
+    assert!(!wants(&mut player, 1, 100_000), "node 3 may only be slow");
     play(&mut player, &["run 10000"]);
-    assert!(wants(&mut player, 1, 1000), "nobody takes it");
+    assert!(wants(&mut player, 1, 100_000), "nobody takes it");
 }
