@@ -122,17 +122,18 @@ const INSTALL: [&str; 22] = [
 #[test]
 fn a_power_cut_at_any_point_of_an_install_leaves_the_old_log_or_the_snapshot() {
     let (mut restored_before_flushed, mut cuts) = (0, 0);
-    // Its log is empty, shorter than the snapshot, or longer and contradicts it.
-    for log in ["", "1 1 1", "1 1 1 1 1 1 1 1 1"] {
+    // Its log is empty, shorter than the snapshot, as long or longer and contradicts it, or has a tail of another term that replaced one. Its disk drops
+    // what it may at once, or keeps it.
+    let logs = [("", 0), ("1 1 1", 0), ("1 1 1 1 1 1 1", 0), ("1 1 1 1 1 1 1 1 1", 0), ("1 1 1 1 1 1 1 1 1", 8)];
+    for ((log, replaced), purge) in logs.into_iter().flat_map(|log| ["", "purge 3"].map(|purge| (log, purge))) {
         for (steps, kept) in (0..=INSTALL.len()).flat_map(|steps| (0..=4).map(move |kept| (steps, kept))) {
-            let lines = [
-                "cluster 1..3 frame 128",
-                "log 1: 1, term 1",
-                "log 2: 1, term 1",
-                &format!("log 3: {log}, term 1"),
-                "start",
-            ];
+            let lines =
+                ["cluster 1..3 frame 128", "log 1: 1, term 2", "log 2: 1, term 2", &format!("log 3: {log}, term 1")];
             let mut player = played(&lines);
+            if replaced > 0 {
+                player.cluster().node(node(3)).disk.push(record(Kind::NoOp, 2, replaced, &[]));
+            }
+            play(&mut player, &["start"]);
             play(&mut player, &["elect 1 with 2", "settle 1 2", "propose 1 8 bytes 5 times", "settle 1 2"]);
             play(
                 &mut player,
@@ -150,13 +151,18 @@ fn a_power_cut_at_any_point_of_an_install_leaves_the_old_log_or_the_snapshot() {
                 play(&mut player, &["deliver 1>3", "deliver 3>1"]);
             }
             play(&mut player, &["drop *", "hold disk 3"]);
-            play(&mut player, &INSTALL[..steps]);
+            for step in &INSTALL[..steps] {
+                let purge = Some(purge).filter(|purge| !purge.is_empty());
+                [Some(*step), purge].into_iter().flatten().for_each(|line| drop(player.play(line)));
+            }
             let (applied, disk) = (status(&mut player, 3).applied, &player.cluster().nodes[&node(3)].disk);
             let covered = disk.snapshots().covered();
             restored_before_flushed += u32::from(applied > LogIndex::ZERO && disk.log().base() < applied);
             play(&mut player, &[&format!("crash 3 keeping {kept} torn"), "start 3"]);
             let found = status(&mut player, 3);
-            let what = format!("log {log:?}, {steps} steps, {kept} records kept: {found:?}");
+            let what = format!(
+                "log {log:?}, replaced from {replaced}, {purge:?}, {steps} steps, {kept} records kept: {found:?}"
+            );
             assert_eq!(
                 (found.committed, found.applied),
                 (covered.index, covered.index),
