@@ -12,7 +12,7 @@ use paged_rig::*;
 use quoring::store::medium::{Geometry, Medium};
 use quoring::store::mock::{self, MockFlash};
 use quoring::store::paged::{Damage, Error, Finding, Layout, LayoutError, Origin, Owner, PagedLog, Plan, identify};
-use quoring::{ClusterId, LogIndex, LogStore, NodeId, ReadError, Recovery};
+use quoring::{ClusterId, LogIndex, LogStore, NodeId, ReadError, Recovery, Snapshot};
 use quoring_ring::DEFAULT_CRC32C;
 
 const NOR: Geometry = geometry(8, Some(0xFF));
@@ -203,6 +203,58 @@ fn a_thousand_truncations_are_merged_away() {
     model.agrees(&recover(&mut log).unwrap()).unwrap();
 }
 
+/// Power fails anywhere in a merge; then a vote is taken, and then the merged page rots: the pages that it was made of do not come back without
+/// the vote.
+///
+/// covers: D2, D5
+#[test]
+fn what_a_merged_page_was_made_of_does_not_come_back_once_something_follows_it() {
+    let mut log = fresh(NOR, LAYOUT);
+    let mut term = 1;
+    let mut index = 0;
+    while log.space().free >= 64 {
+        index += 1;
+        append(&mut log, &entry(1, index, &[9; 48]));
+    }
+    // Until a vote needs a merge.
+    let merges = loop {
+        term += 1;
+        let mut next = log.clone();
+        append(&mut next, &vote(term, 0x81));
+        if merged_pages(&mut next) > 0 {
+            break next.medium().operations() - log.medium().operations();
+        }
+        log = next;
+    };
+    let (mut stood, mut refused) = (0, 0);
+    for cut in 0..=merges {
+        let mut log = log.clone();
+        if cut < merges {
+            log.medium_mut().cut_after(cut, mock::Tear::Whole);
+            assert!(now(log.append(&vote(term, 0x81))).is_err());
+            log.medium_mut().restore_power();
+            log = restarted(log);
+            recover(&mut log).unwrap();
+        }
+        append(&mut log, &vote(term + 1, 0x82));
+        let mut merged = None;
+        now(log.inspect(|finding| match finding {
+            Finding::Page { number, header } if header.origin == Origin::Merged => merged = Some(number),
+            _ => {}
+        }))
+        .unwrap();
+        log.medium_mut().flip(merged.expect("a merge made room") * NOR.page + 150, 3);
+        match recover(&mut restarted(log)) {
+            Ok(found) => {
+                assert_eq!((found.term, found.vote), (term + 1, 0x82), "cut {cut}");
+                stood += 1;
+            }
+            Err(_) => refused += 1,
+        }
+    }
+    assert!(refused > 0, "{stood} stood, {refused} were refused");
+}
+
 /// covers: P9
 #[test]
 fn nothing_goes_before_the_room_is_needed() {
@@ -254,6 +306,8 @@ fn a_flipped_bit_never_shortens_the_log_silently() {
             match recover(&mut open(flash, LAYOUT)) {
                 Ok(found) if model.agrees(&found).is_ok() => same += 1,
                 Ok(found) => {
+                    let sound = |snapshot: Snapshot| snapshot.checksum == DEFAULT_CRC32C(0, &found.snapshot_bytes);
+                    assert!(found.snapshot.is_none_or(sound), "word {word}: rot at {offset} is taken for a snapshot");
                     // A snapshot that rots leaves the one before, if the log covers the rest.
                     let older = Model { snapshot: None, ..model.clone() };
                     let found = Found { snapshot: None, ..found };
@@ -356,6 +410,40 @@ fn a_torn_batch_is_never_completed_by_a_later_one() {
             }
         }
     }
+}
+
+/// The same where words are in no order, and the page itself is begun by what is interrupted: its header may be missing, and the batch be whole.
+///
+/// covers: D2
+///
+/// Scenario 35
+#[test]
+fn a_batch_without_its_page_is_not_given_one_by_a_later_header() {
+    let geometry = Geometry { ordered: false, ..geometry(16, None) };
+    let mut lost = 0;
+    for seed in 0..2000 {
+        let mut log = open(MockFlash::new(geometry).with_seed(seed), LAYOUT);
+        recover(&mut log).unwrap();
+        let mut whole = log.clone();
+        append(&mut whole, &vote(5, 0x80));
+        let operations = whole.medium().operations() - log.medium().operations();
+        log.medium_mut().cut_after(operations - 1, mock::Tear::Whole);
+        assert!(now(log.append(&vote(5, 0x80))).is_err());
+        let mut log = restarted(log);
+        if recover(&mut log).unwrap().term == 5 {
+            continue;
+        }
+        lost += 1;
+        for again in 0..operations + 16 {
+            let mut log = log.clone();
+            log.medium_mut().draw_from(seed + again);
+            log.medium_mut().cut_after(again, mock::Tear::Whole);
+            let _ = now(log.append(&vote(5, 0x81)));
+            let found = recover(&mut restarted(log)).unwrap();
+            assert!(found.vote != 0x80, "seed {seed} again {again}: {found:?}");
+        }
+    }
+    assert!(lost > 100);
 }
 
 /// covers: D3

@@ -166,11 +166,10 @@ impl<M: Medium, const WORD: usize, const RECORD: usize> Io<M, WORD, RECORD> {
         Ok((sum == Some(commit.snapshot.checksum)).then_some(commit))
     }
 
-    /// Fills the last word, makes the bytes durable, then the record that makes them count.
+    /// Fills the last word, and writes the record that makes the bytes count: as far as they check.
     async fn finish_snapshot(&mut self, words: &mut Words, slot: usize, commit: &Commit) -> Result<(), M::Error> {
         self.forget();
         self.end_snapshot(words).await?;
-        self.medium.sync().await?;
         let mut words = Words::at(self.format.slot(slot));
         self.push(&mut words, &commit.encode(self.format.crc)).await?;
         self.push_zeros(&mut words, self.format.header() - HEADER as u32).await?;
