@@ -209,7 +209,7 @@ impl Raft<'_> {
     /// Replaces a conflicting tail by the leader's record; whether there was room.
     fn replace(&mut self, record: &Record<'_>, index: LogIndex) -> bool {
         // The term goes first.
-        if self.recorded == Recorded::Pending || !self.store_takes(record.bytes.len()) {
+        if self.recorded == Recorded::Pending || !self.store_takes(record.bytes) {
             return self.has_no_room(AppendError::Full);
         }
         match self.ring.append_record(record, index.0) {
@@ -231,7 +231,7 @@ impl Raft<'_> {
             // The leader goes by the room it was told, so this is one comparison.
             let accepted = match self.recorded {
                 Recorded::Pending => Err(AppendError::Full),
-                _ if !self.store_takes(rest.len()) => Err(AppendError::Full),
+                _ if !self.store_takes(rest) => Err(AppendError::Full),
                 _ => self.ring.append_span(rest, index.0, fresh.count_from(index)),
             };
             let span = match accepted {

@@ -1,18 +1,25 @@
 //! What the store can take: it must never be so full that a vote has no room (P12).
 
-use quoring_ring::{HEADER, Position, UNIT};
+use quoring_ring::{HEADER, Kind, Position, Record, Records, UNIT};
 
 use super::Raft;
 use crate::config::ConfigError;
 use crate::space::Space;
 use crate::types::EntryId;
 
-/// Bytes of records, beside what is accepted and not yet durable.
+/// Bytes of records, beside what is accepted and not yet durable. Everybody leaves room for who must not be refused:
+///
+/// ```text
+///   0                                                            free
+///   | clients | a leader's commands | no-ops, configurations | votes |
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub(super) struct StoreRoom {
     space: Space,
-    /// For entries of any kind.
-    entries: usize,
+    /// For no-ops and configurations: without them nobody could lead out of a full log.
+    control: usize,
+    /// For what a leader has taken from its clients, and sends.
+    commands: usize,
     /// For clients.
     clients: usize,
     /// The largest entry there can be.
@@ -20,13 +27,14 @@ pub(super) struct StoreRoom {
 }
 
 impl StoreRoom {
-    /// Clients leave room for what must never be refused: no-ops and configurations of leaders to come. Those leave room for votes.
     pub(super) fn new(space: &Space, ring: usize, largest: usize) -> Self {
         const VOTES: usize = 4 * HEADER;
+        const NO_OPS: usize = 8 * HEADER;
         let bytes = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
-        let entries = bytes(space.free).saturating_sub(VOTES);
-        let clients = entries.saturating_sub(bytes(space.capacity / 8).min(ring));
-        Self { space: *space, entries, clients, largest }
+        let control = bytes(space.free).saturating_sub(VOTES);
+        let commands = control.saturating_sub(NO_OPS);
+        let clients = commands.saturating_sub(bytes(space.capacity / 8).min(ring));
+        Self { space: *space, control, commands, clients, largest }
     }
 
     /// Whether the log fills up: it is half full.
@@ -68,14 +76,27 @@ impl Raft<'_> {
         }
     }
 
-    /// Bytes of entries that the store can take now.
+    /// Bytes that the store can take now: of a leader's entries, whatever they are, but at least of one no-op.
     pub(super) fn store_room(&self) -> usize {
-        self.store.entries.saturating_sub(self.since(self.ring.flushed()))
+        let unflushed = self.since(self.ring.flushed());
+        let control = self.store.control.saturating_sub(unflushed);
+        self.store.commands.saturating_sub(unflushed).max(control.min(HEADER))
     }
 
-    /// Whether the store takes entries of so many bytes. Mostly it takes more than the ring could hold.
-    pub(super) fn store_takes(&self, bytes: usize) -> bool {
-        bytes.saturating_add(self.ring.capacity()) <= self.store.entries || bytes <= self.store_room()
+    /// Whether the store takes these entries of a leader. Mostly it takes more than the ring could hold.
+    pub(super) fn store_takes(&self, records: &[u8]) -> bool {
+        if records.len().saturating_add(self.ring.capacity()) <= self.store.commands {
+            return true;
+        }
+        let all = records.len().saturating_add(self.since(self.ring.flushed()));
+        let is_control = |record: Record<'_>| matches!(record.header.kind, Kind::NoOp | Kind::Configuration);
+        all <= self.store.commands
+            || all <= self.store.control && Records::new(records).all(|record| record.is_ok_and(is_control))
+    }
+
+    /// Whether a no-op of this node fits, and the vote before it.
+    pub(super) fn store_takes_no_op(&self) -> bool {
+        self.since(self.ring.flushed()) + 2 * HEADER <= self.store.control
     }
 
     /// Bytes accepted from `start` on.

@@ -98,7 +98,8 @@ impl Raft<'_> {
         let able = self.term.next().is_some()
             && self.recorded == Recorded::Durable
             && !self.is_installing()
-            && self.ring.room().min(self.store_room()) >= VOTE_AND_NO_OP;
+            && self.ring.room() >= VOTE_AND_NO_OP
+            && self.store_takes_no_op();
         if !able {
             count(&mut self.refusals.unable);
         }
