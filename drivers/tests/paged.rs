@@ -145,6 +145,30 @@ fn what_space_calls_free_can_be_appended_however_it_is_batched() {
     }
 }
 
+/// Large batches waste nothing, so the log comes to the last byte that it keeps for votes: up to there it keeps its promise too.
+///
+/// covers: P12
+#[test]
+fn what_space_calls_free_leaves_room_for_votes() {
+    for word in [1, 8, 32, 256] {
+        for share in 1..40 {
+            let mut log = fresh(geometry(word, Some(0xFF)), LAYOUT);
+            let mut index = 0;
+            while log.space().free >= 16 {
+                let mut batch = Vec::new();
+                for _ in 0..(log.space().free / 16).min(share) {
+                    index += 1;
+                    batch.extend(entry(1, index, b""));
+                }
+                append(&mut log, &batch);
+            }
+            for term in 2..60 {
+                append(&mut log, &vote(term, 0x80));
+            }
+        }
+    }
+}
+
 /// covers: P12
 ///
 /// Scenario 27

@@ -7,7 +7,7 @@ use super::medium::{Geometry, Medium};
 /// A [`Medium`] on any [`NorFlash`], from its first byte on: use a partition if the log does not own it all.
 ///
 /// A write must not return before the words are programmed, and must program them in order; a word that was interrupted must read as anything or
-/// fail. Reads must be possible at any byte, or at multiples of a size that divides 4.
+/// fail. Reads must be possible at any byte.
 #[derive(Debug)]
 pub struct Nor<F> {
     flash: F,
@@ -21,7 +21,7 @@ impl<F: NorFlash> Nor<F> {
         const {
             assert!(F::WRITE_SIZE.is_power_of_two() && F::WRITE_SIZE <= 256, "words of 1 to 256 bytes");
             assert!(F::ERASE_SIZE.is_multiple_of(F::WRITE_SIZE), "pages of whole words");
-            assert!(4 % F::READ_SIZE == 0, "fields of four bytes are read");
+            assert!(F::READ_SIZE == 1, "any bytes are read");
         }
         Self { flash, erased: 0xFF }
     }

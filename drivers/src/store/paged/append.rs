@@ -1,7 +1,7 @@
 //! Writing batches, and beginning pages.
 
 use quoring_core::{EntryId, LogIndex, RecoveredRecord, Term};
-use quoring_ring::{Header, Kind, Record, Records, extend};
+use quoring_ring::{Header, Record, Records, extend};
 
 use super::error::Error;
 use super::format::{BatchHeader, MOST, Origin, PageHeader};
@@ -229,6 +229,3 @@ impl<M: Medium, const PAGES: usize, const WORD: usize, const RECORD: usize> Page
         corrupt(number, at.saturating_sub(self.io.format.base(number)), Damage::Entry)
     }
 }
-
-/// Records of this kind hold no entry: nothing may refuse them for want of room (P12).
-const _: () = assert!(!Kind::Vote.is_entry() && !Kind::Start.is_entry());
