@@ -1,6 +1,7 @@
 //! The command line. Exit codes: 0 all is well, 1 a violation or something not committed, 2 bad usage or input.
 
 mod demonstration;
+mod inspect;
 mod replicate;
 mod sweep;
 pub mod wear;
@@ -54,6 +55,8 @@ enum Command {
         #[arg(long)]
         trace: bool,
     },
+    /// Shows what a log on flash or in a file holds, and what a node would do with it. Changes nothing.
+    Inspect(inspect::Inspect),
     /// Tells how long flash lasts under a log.
     Wear(wear::Wear),
 }
@@ -145,6 +148,7 @@ pub fn main() -> ExitCode {
         Some(Command::Sweep(command)) => command.perform(),
         Some(Command::Replay { options, trace: true }) => trace(&options.into()),
         Some(Command::Replay { options, trace: false }) => single(&options.into(), false),
+        Some(Command::Inspect(command)) => command.perform(),
         Some(Command::Wear(command)) => command.perform(),
     };
     match result {

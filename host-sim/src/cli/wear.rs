@@ -196,7 +196,7 @@ impl Wear {
     }
 }
 
-fn word(text: &str) -> Result<u32, String> {
+pub(super) fn word(text: &str) -> Result<u32, String> {
     let word = text.parse().ok().filter(|word: &u32| word.is_power_of_two() && *word <= 256);
     word.ok_or_else(|| "a word has 1, 2, 4 ... 256 bytes".into())
 }

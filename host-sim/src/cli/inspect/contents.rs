@@ -1,0 +1,278 @@
+//! What lies on the pages, gathered for printing.
+
+use anyhow::{Result, bail};
+use embassy_futures::block_on;
+use quoring::store::LogStore;
+use quoring::store::file::LARGEST;
+use quoring::store::paged::{Commit, Error, Finding, LayoutError, Origin, PageHeader, PagedLog};
+use quoring_core::{Recovered, Recovery};
+use quoring_ring::{DEFAULT_CRC32C, Header, Kind, extend};
+
+use super::image::{Image, Place};
+
+/// The most pages of a log.
+const PAGES: usize = 4096;
+/// The largest word.
+const WORD: usize = 256;
+
+/// All that was found.
+#[derive(Debug)]
+pub(super) struct Contents {
+    pub(super) place: Option<Place>,
+    pub(super) pages: Vec<Page>,
+    /// Finished snapshots, by slot.
+    pub(super) snapshots: Vec<(u8, Commit)>,
+    pub(super) verdict: Verdict,
+}
+
+/// What a node would do with it.
+#[derive(Debug)]
+pub(super) enum Verdict {
+    /// It goes on from here.
+    Starts(Box<Recovered>),
+    /// It begins a new log, since nothing was ever written, as this says.
+    Begins(String),
+    /// It does not start, and says why.
+    Refuses(String),
+    /// There is something else in the image, or nothing.
+    NoLog(String),
+}
+
+/// A page of the log.
+#[derive(Debug)]
+pub(super) struct Page {
+    pub(super) number: u32,
+    pub(super) state: State,
+    pub(super) pieces: Vec<Piece>,
+}
+
+#[derive(Debug)]
+pub(super) enum State {
+    /// It has a header.
+    Begun {
+        header: PageHeader,
+        part: Part,
+    },
+    Free,
+    /// Its header is of another version.
+    Unknown,
+    /// The image ends before it does.
+    CutOff,
+}
+
+/// Which part a page has in the log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Part {
+    /// Its records are in the log.
+    Live,
+    /// A later page stands for it.
+    Replaced,
+    /// It was to stand for others, which still do.
+    Unfinished,
+    /// It is damaged, but a snapshot covers all that was on it.
+    LeftOut,
+}
+
+/// Something on a page, at an offset from its beginning.
+#[derive(Debug)]
+pub(super) struct Piece {
+    pub(super) offset: u32,
+    pub(super) what: What,
+}
+
+#[derive(Debug)]
+pub(super) enum What {
+    Batch {
+        number: u16,
+        bytes: u32,
+        records: Vec<Shown>,
+    },
+    /// Interrupted, and never to be completed.
+    Torn {
+        bytes: u32,
+    },
+    /// So short a beginning that it cannot be told what it was to be.
+    Stray,
+    Damage(String),
+}
+
+/// A record.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shown {
+    pub(super) offset: u32,
+    pub(super) header: Header,
+    /// Of an entry.
+    pub(super) index: Option<u64>,
+}
+
+/// Entries of one term, one after the other.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Run {
+    pub(super) term: u32,
+    pub(super) first: u64,
+    pub(super) last: u64,
+}
+
+impl Contents {
+    pub(super) const fn none(verdict: Verdict) -> Self {
+        Self { place: None, pages: Vec::new(), snapshots: Vec::new(), verdict }
+    }
+
+    /// Reads the pages with the largest buffer that they allow: a log for which they are large enough has no larger records than one that is
+    /// a step below.
+    pub(super) fn read(bytes: &[u8], place: Place) -> Result<Self> {
+        let image = Image::new(bytes, &place);
+        let sizes = [
+            Self::read_with::<LARGEST>,
+            Self::read_with::<0x8000>,
+            Self::read_with::<0x2000>,
+            Self::read_with::<0x800>,
+            Self::read_with::<0x400>,
+            Self::read_with::<0x200>,
+            Self::read_with::<0x40>,
+        ];
+        let mut contents = None;
+        for read in sizes {
+            match read(image, place)? {
+                Ok(read) => {
+                    contents = Some(read);
+                    break;
+                }
+                Err(LayoutError::PageTooSmall(_)) => {}
+                Err(error) => bail!("no log is like that: {error}"),
+            }
+        }
+        let Some(mut contents) = contents else { bail!("no log has pages of {} bytes", place.geometry.page) };
+        if place.end() > bytes.len() as u64 {
+            contents.verdict = Verdict::Refuses(format!("the image ends at byte {} of {}", bytes.len(), place.end()));
+            let present = ((bytes.len() - place.start) as u64 / u64::from(place.geometry.page)) as u32;
+            contents.pages.iter_mut().filter(|page| page.number >= present).for_each(|page| page.state = State::CutOff);
+        }
+        Ok(contents)
+    }
+
+    fn read_with<const RECORD: usize>(image: Image<'_>, place: Place) -> Result<Result<Self, LayoutError>> {
+        let log = PagedLog::<_, PAGES, WORD, RECORD>::new(image, place.owner, place.layout);
+        let mut log = match log {
+            Ok(log) => Box::new(log),
+            Err(error) => return Ok(Err(error)),
+        };
+        let mut contents = Self { place: Some(place), ..Self::none(Verdict::NoLog(String::new())) };
+        block_on(log.inspect(|finding| contents.note(finding)))?;
+        let mut recovery = Recovery::new(place.owner.cluster, DEFAULT_CRC32C);
+        contents.verdict = match block_on(log.recover(&mut recovery)) {
+            Ok(()) => match recovery.finish() {
+                Ok(recovered) => Verdict::Starts(Box::new(recovered)),
+                Err(error) => Verdict::Refuses(error.to_string()),
+            },
+            Err(Error::TooLarge(size)) => bail!("a record of {size} bytes is too large for this command on such pages"),
+            Err(error) => Verdict::Refuses(error.to_string()),
+        };
+        contents.find_parts();
+        Ok(Ok(contents))
+    }
+
+    fn note(&mut self, finding: Finding) {
+        let page = |number, state| Page { number, state, pieces: Vec::new() };
+        let (offset, what) = match finding {
+            Finding::Page { number, header } => {
+                return self.pages.push(page(number, State::Begun { header, part: Part::Live }));
+            }
+            Finding::Free { number } => return self.pages.push(page(number, State::Free)),
+            Finding::Unknown { number } => return self.pages.push(page(number, State::Unknown)),
+            Finding::Snapshot { slot, commit } => return self.snapshots.push((slot, commit)),
+            Finding::Record { offset, header } => return self.note_record(offset, header),
+            Finding::Batch { offset, number, bytes } => (offset, What::Batch { number, bytes, records: Vec::new() }),
+            Finding::Torn { offset, bytes } => (offset, What::Torn { bytes }),
+            Finding::Stray { offset } => (offset, What::Stray),
+            Finding::Corrupt { offset, damage } => (offset, What::Damage(damage.to_string())),
+            _ => return,
+        };
+        if let Some(page) = self.pages.last_mut() {
+            page.pieces.push(Piece { offset, what });
+        }
+    }
+
+    fn note_record(&mut self, offset: u32, header: Header) {
+        let Some(page) = self.pages.last_mut() else { return };
+        let index = header.kind.is_entry().then(|| extend(page.last_index(), header.index_low));
+        if let Some(Piece { what: What::Batch { records, .. }, .. }) = page.pieces.last_mut() {
+            records.push(Shown { offset, header, index });
+        }
+    }
+
+    /// Tells live pages from others, as recovery did.
+    fn find_parts(&mut self) {
+        let finished =
+            |page: &&Page| page.header().is_some_and(|header| header.origin == Origin::Opened) || page.is_begun();
+        let headers: Vec<PageHeader> = self.pages.iter().filter(finished).filter_map(Page::header).collect();
+        let starts = self.verdict.is_healthy();
+        for page in &mut self.pages {
+            let (begun, damaged) = (page.is_begun(), page.is_damaged());
+            let State::Begun { header, part } = &mut page.state else { continue };
+            let stands = |other: &PageHeader| {
+                other.sequence > header.sequence && other.first <= header.first && header.last <= other.last
+            };
+            if header.origin == Origin::Merged && !begun {
+                *part = Part::Unfinished;
+            } else if headers.iter().any(stands) {
+                *part = Part::Replaced;
+            } else if starts && damaged {
+                *part = Part::LeftOut;
+            }
+        }
+    }
+}
+
+impl Verdict {
+    pub(super) const fn is_healthy(&self) -> bool {
+        matches!(self, Self::Starts(_) | Self::Begins(_))
+    }
+}
+
+impl Page {
+    pub(super) const fn header(&self) -> Option<PageHeader> {
+        match self.state {
+            State::Begun { header, .. } => Some(header),
+            _ => None,
+        }
+    }
+
+    pub(super) fn records(&self) -> impl DoubleEndedIterator<Item = &Shown> {
+        self.pieces.iter().flat_map(|piece| match &piece.what {
+            What::Batch { records, .. } => records.as_slice(),
+            _ => &[],
+        })
+    }
+
+    /// Runs of entries, in the order they were written.
+    pub(super) fn runs(&self) -> Vec<Run> {
+        let mut runs: Vec<Run> = Vec::new();
+        for (index, term) in self.records().filter_map(|record| Some((record.index?, record.header.term))) {
+            match runs.last_mut() {
+                Some(run) if run.term == term && run.last + 1 == index => run.last = index,
+                _ => runs.push(Run { term, first: index, last: index }),
+            }
+        }
+        runs
+    }
+
+    /// Whether it has a batch that is whole.
+    fn is_begun(&self) -> bool {
+        self.pieces.iter().any(|piece| matches!(piece.what, What::Batch { .. }))
+    }
+
+    fn is_damaged(&self) -> bool {
+        self.pieces.iter().any(|piece| matches!(piece.what, What::Damage(_)))
+    }
+
+    pub(super) fn votes(&self) -> usize {
+        self.records().filter(|record| record.header.kind == Kind::Vote).count()
+    }
+
+    /// The last entry so far, to tell the high half of the next index by.
+    fn last_index(&self) -> u64 {
+        let before = self.header().map_or(0, |header| header.before.index.0);
+        self.records().rev().find_map(|record| record.index).unwrap_or(before)
+    }
+}
