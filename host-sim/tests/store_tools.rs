@@ -150,6 +150,26 @@ fn the_text_ends_in_the_verdict_and_lists_entries_if_told_to() {
     assert_eq!(long.lines().count(), short.lines().count() + 2 * 41, "a line for each batch and each record");
 }
 
+#[test]
+fn the_largest_record_that_pages_allow_is_read() {
+    fn check<const PAGE: u32, const RECORD: usize>() {
+        let geometry = Geometry { page: PAGE, ..FLASH };
+        let mut log = PagedLog::<_, 16, 32, RECORD>::new(MockFlash::new(geometry), owner(), LAYOUT).unwrap();
+        block_on(async {
+            log.recover(&mut Recovery::new(CLUSTER, DEFAULT_CRC32C)).await.unwrap();
+            log.append(&record(Kind::Command, 1, 1, 0, &vec![0xA5; RECORD - 16])).await.unwrap();
+        });
+        let too_large = PagedLog::<_, 16, 32, { 1 << 17 }>::new(MockFlash::new(geometry), owner(), LAYOUT);
+        assert!(too_large.is_err(), "a buffer for any record does not do");
+        let (code, report) = inspect(&file(&format!("largest-{PAGE}"), log.medium().image()), &[]);
+        assert_eq!((code, &report["state"]["last"]), (0, &1.into()), "{PAGE}: {report}");
+    }
+    check::<1024, 464>();
+    check::<2048, 1280>();
+    check::<4096, 2912>();
+    check::<65536, 52064>();
+}
+
 /// covers: D2
 #[test]
 fn a_torn_tail_is_shown_and_no_reason_not_to_start() {
@@ -180,6 +200,17 @@ fn a_damaged_page_that_a_snapshot_covers_is_shown_as_left_out() {
     let (code, report) = inspect(&file("left-out", flash.image()), &[]);
     assert_eq!((code, &report["pages"][0]["state"]), (0, &"left out".into()), "{report}");
     assert_eq!((&report["state"]["start"], &report["state"]["last"]), (&13.into(), &40.into()));
+}
+
+#[test]
+fn a_page_that_is_free_but_not_erased_is_told_from_an_erased_one() {
+    let mut flash = flash(None);
+    let states = |report: &Value| {
+        report["pages"].as_array().unwrap().iter().map(|page| page["state"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(states(&inspect(&file("blank", flash.image()), &[]).1), ["live", "live", "live", "free"]);
+    flash.flip(4095, 0);
+    assert_eq!(states(&inspect(&file("not-blank", flash.image()), &[]).1), ["live", "live", "live", "not erased"]);
 }
 
 #[test]

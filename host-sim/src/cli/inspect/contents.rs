@@ -15,6 +15,27 @@ const PAGES: usize = 4096;
 /// The largest word.
 const WORD: usize = 256;
 
+/// Reads an image through a buffer of one size.
+type Read = fn(Image<'_>, Place) -> Result<Option<Contents>>;
+
+/// The largest first.
+const BUFFERS: [Read; 9] = [
+    Contents::read_with::<LARGEST>,
+    Contents::read_with::<{ largest_on(1 << 16) }>,
+    Contents::read_with::<{ largest_on(1 << 15) }>,
+    Contents::read_with::<{ largest_on(1 << 14) }>,
+    Contents::read_with::<{ largest_on(1 << 13) }>,
+    Contents::read_with::<{ largest_on(1 << 12) }>,
+    Contents::read_with::<{ largest_on(1 << 11) }>,
+    Contents::read_with::<{ largest_on(1 << 10) }>,
+    Contents::read_with::<64>,
+];
+
+/// The largest record of a log on pages of so many bytes: with what each page needs besides, four fifths.
+const fn largest_on(page: usize) -> usize {
+    (page / 5 * 4 - 352) / 16 * 16
+}
+
 /// All that was found.
 #[derive(Debug)]
 pub(super) struct Contents {
@@ -49,11 +70,9 @@ pub(super) struct Page {
 #[derive(Debug)]
 pub(super) enum State {
     /// It has a header.
-    Begun {
-        header: PageHeader,
-        part: Part,
-    },
-    Free,
+    Begun { header: PageHeader, part: Part },
+    /// It has none; `blank` if it reads as erased, or nothing is erased there.
+    Free { blank: bool },
     /// Its header is of another version.
     Unknown,
     /// The image ends before it does.
@@ -118,31 +137,19 @@ impl Contents {
         Self { place: None, pages: Vec::new(), snapshots: Vec::new(), verdict }
     }
 
-    /// Reads the pages with the largest buffer that they allow: a log for which they are large enough has no larger records than one that is
-    /// a step below.
+    /// Reads the pages with a buffer for the largest records that a log on such pages can have.
     pub(super) fn read(bytes: &[u8], place: Place) -> Result<Self> {
         let image = Image::new(bytes, &place);
-        let sizes = [
-            Self::read_with::<LARGEST>,
-            Self::read_with::<0x8000>,
-            Self::read_with::<0x2000>,
-            Self::read_with::<0x800>,
-            Self::read_with::<0x400>,
-            Self::read_with::<0x200>,
-            Self::read_with::<0x40>,
-        ];
-        let mut contents = None;
-        for read in sizes {
-            match read(image, place)? {
-                Ok(read) => {
-                    contents = Some(read);
-                    break;
-                }
-                Err(LayoutError::PageTooSmall(_)) => {}
-                Err(error) => bail!("no log is like that: {error}"),
+        let Some(contents) = BUFFERS.iter().find_map(|read| read(image, place).transpose()) else {
+            bail!("no log has pages of {} bytes", place.geometry.page)
+        };
+        let mut contents = contents?;
+        let pages = bytes.get(place.start..).unwrap_or_default().chunks(place.geometry.page as usize);
+        for (page, bytes) in contents.pages.iter_mut().zip(pages) {
+            if let (State::Free { blank }, Some(erased)) = (&mut page.state, place.geometry.erased) {
+                *blank = bytes.iter().all(|&byte| byte == erased);
             }
         }
-        let Some(mut contents) = contents else { bail!("no log has pages of {} bytes", place.geometry.page) };
         if place.end() > bytes.len() as u64 {
             contents.verdict = Verdict::Refuses(format!("the image ends at byte {} of {}", bytes.len(), place.end()));
             let present = ((bytes.len() - place.start) as u64 / u64::from(place.geometry.page)) as u32;
@@ -151,11 +158,12 @@ impl Contents {
         Ok(contents)
     }
 
-    fn read_with<const RECORD: usize>(image: Image<'_>, place: Place) -> Result<Result<Self, LayoutError>> {
-        let log = PagedLog::<_, PAGES, WORD, RECORD>::new(image, place.owner, place.layout);
-        let mut log = match log {
+    /// `None` if no log with such records has such pages.
+    fn read_with<const RECORD: usize>(image: Image<'_>, place: Place) -> Result<Option<Self>> {
+        let mut log = match PagedLog::<_, PAGES, WORD, RECORD>::new(image, place.owner, place.layout) {
             Ok(log) => Box::new(log),
-            Err(error) => return Ok(Err(error)),
+            Err(LayoutError::PageTooSmall(_)) => return Ok(None),
+            Err(error) => bail!("no log is like that: {error}"),
         };
         let mut contents = Self { place: Some(place), ..Self::none(Verdict::NoLog(String::new())) };
         block_on(log.inspect(|finding| contents.note(finding)))?;
@@ -169,7 +177,7 @@ impl Contents {
             Err(error) => Verdict::Refuses(error.to_string()),
         };
         contents.find_parts();
-        Ok(Ok(contents))
+        Ok(Some(contents))
     }
 
     fn note(&mut self, finding: Finding) {
@@ -178,7 +186,7 @@ impl Contents {
             Finding::Page { number, header } => {
                 return self.pages.push(page(number, State::Begun { header, part: Part::Live }));
             }
-            Finding::Free { number } => return self.pages.push(page(number, State::Free)),
+            Finding::Free { number } => return self.pages.push(page(number, State::Free { blank: true })),
             Finding::Unknown { number } => return self.pages.push(page(number, State::Unknown)),
             Finding::Snapshot { slot, commit } => return self.snapshots.push((slot, commit)),
             Finding::Record { offset, header } => return self.note_record(offset, header),

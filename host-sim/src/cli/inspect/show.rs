@@ -76,6 +76,7 @@ fn summary(page: &Page) -> String {
         return match page.state {
             State::Unknown => "a header of another version".into(),
             State::CutOff => "cut off".into(),
+            State::Free { blank: false } => "free, but not erased".into(),
             _ => "free".into(),
         };
     };
@@ -192,7 +193,8 @@ fn page_json(page: &Page, entries: bool) -> Value {
         State::Begun { header, part: Part::Replaced } => ("replaced", Some(header)),
         State::Begun { header, part: Part::Unfinished } => ("unfinished", Some(header)),
         State::Begun { header, part: Part::LeftOut } => ("left out", Some(header)),
-        State::Free => ("free", None),
+        State::Free { blank: true } => ("free", None),
+        State::Free { blank: false } => ("not erased", None),
         State::Unknown => ("unknown", None),
         State::CutOff => ("cut off", None),
     };
