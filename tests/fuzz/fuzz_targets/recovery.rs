@@ -111,7 +111,9 @@ fn examine(flash: MockFlash, layout: Layout, crc: Crc32c, weak: bool) {
     assert_eq!((before.words, before.erases), (after.words, after.erases), "recovery writes nothing");
     block_on(log.inspect(|_| {})).expect("this medium answers");
     let Some(recovered) = recovered else { return };
-    log.assert_invariants();
+    if !weak {
+        log.assert_invariants();
+    }
     if !recovered.restart {
         read_all(&mut log, &recovered, weak);
     }
