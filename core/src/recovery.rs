@@ -40,13 +40,11 @@ pub struct Recovered {
 }
 
 impl Recovered {
-    /// Entries up to this one may be purged: the snapshot covers them, and the log follows on it. Not yet if the log must be started anew, or what is left
-    /// of it might seem to follow.
+    /// Entries up to this one may be purged: the snapshot covers them. But for its last one, if the log does not follow on the snapshot: a contradiction must
+    /// still be seen until the log is started anew, or what lies behind would seem to follow.
     pub fn purgeable(&self) -> LogIndex {
-        match self.snapshot {
-            Some(snapshot) if !self.restart => snapshot.last.index,
-            _ => LogIndex::ZERO,
-        }
+        let covered = self.snapshot.map_or(LogIndex::ZERO, |snapshot| snapshot.last.index);
+        if self.restart { covered.previous() } else { covered }
     }
 
     /// Where the ring begins: empty, behind the last entry, and with everything committed that the snapshot covers, but nothing applied. No commit index

@@ -73,7 +73,8 @@ pub trait LogStore {
     }
 
     /// Entries up to `index` may go: a durable snapshot covers them. An allowance, not an order: the store drops them when it needs the room, and a
-    /// later allowance replaces an earlier one (P9). There is none after [`recover`](Self::recover), also if it found a snapshot: the log may contradict that.
+    /// later allowance replaces an earlier one (P9). After [`recover`](Self::recover) a store may go by its
+    /// newest snapshot itself, but for the last entry that this covers: the log may contradict it.
     fn purge(&mut self, index: LogIndex) {
         let _ = index;
     }

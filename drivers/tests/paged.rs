@@ -815,3 +815,32 @@ const GOLDEN_32: &[&str] = &[
     "00000000df68db66070000000000000000000000000000000000000021df382f",
     "7374617465000000000000000000000000000000000000000000000000000000",
 ];
+
+/// A node may lose power between the moment when a leader's snapshot is durable and that when its log is started anew behind it. The log may then contradict the
+/// snapshot, and must go on to do so until the start record is there, whatever is dropped to make room.
+///
+/// covers: S3, S5
+#[test]
+fn a_log_that_contradicts_the_snapshot_does_so_until_it_is_started_anew() {
+    let mut dropped = 0;
+    for length in 5..22 {
+        let mut log = fresh(geometry(8, Some(0xFF)), LAYOUT);
+        (1..=length).for_each(|index| append(&mut log, &entry(1, index, &[1; 20])));
+        (length - 2..length + 3).for_each(|index| append(&mut log, &entry(2, index, &[2; 20])));
+        let snapshot = snapshot((3, length - 3), b"else");
+        now(log.begin_snapshot(snapshot.last)).unwrap();
+        now(log.write_snapshot(snapshot.last, 0, b"else")).unwrap();
+        now(log.finish_snapshot(&snapshot)).unwrap();
+        for _ in 0..60 {
+            log = restarted(log);
+            let mut recovery = Recovery::new(CLUSTER, DEFAULT_CRC32C);
+            now(log.recover(&mut recovery)).unwrap();
+            let recovered = recovery.finish().unwrap();
+            assert!(recovered.restart, "of {length} entries, {} are left", length - log.space().start.0);
+            log.purge(recovered.purgeable());
+            (0..4).for_each(|_| append(&mut log, &vote(9, 0x80)));
+        }
+        dropped += u32::from(log.space().start.0 > 0);
+    }
+    assert!(dropped > 5, "in {dropped} of 17 logs pages were dropped");
+}

@@ -36,8 +36,8 @@ pub(super) struct Snapshots {
     incoming: Option<(Snapshot, u64)>,
     /// Finished in the store; the record that starts the log anew waits for room in the ring.
     installing: Option<EntryId>,
-    /// Entries up to this one may go. Less than what the newest covers as long as a log that contradicts it has not been started anew, durably: if half of
-    /// such a log were gone after a loss of power, the other half might seem to follow on the snapshot.
+    /// Entries up to this one may go. All that the newest covers but its last entry, as long as a log that contradicts it has not been started anew,
+    /// durably: without the contradiction, what lies behind would seem to follow on the snapshot after a loss of power.
     purgeable: LogIndex,
     /// Where the record that started the log anew ends in the ring, until it is durable.
     restarted: Option<Position>,
@@ -263,6 +263,7 @@ impl Raft<'_> {
             self.follow(now, None);
         }
         self.snapshots.installing = Some(last);
+        self.snapshots.purgeable = self.snapshots.purgeable.max(last.index.previous());
         self.restart_log();
     }
 

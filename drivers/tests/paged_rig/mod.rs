@@ -192,6 +192,8 @@ pub(crate) fn recover(log: &mut Log) -> Result<Found, Refusal> {
     let mut recovery = Recovery::new(CLUSTER, DEFAULT_CRC32C);
     now(log.recover(&mut recovery)).map_err(Refusal::Store)?;
     let recovered = recovery.finish().map_err(|_| Refusal::Hole)?;
+    // As a node does at its start.
+    log.purge(recovered.purgeable());
     log.assert_invariants();
     let mut found = Found {
         start: recovered.start.index.0,

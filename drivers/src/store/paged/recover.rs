@@ -24,9 +24,11 @@ impl<M: Medium, const PAGES: usize, const WORD: usize, const RECORD: usize> Page
         self.snapshots.find(&mut self.io).await.map_err(Error::Medium)?;
         if let Some(snapshot) = self.snapshots.newest() {
             log.snapshot(&snapshot);
-            // A durable snapshot covers these, whoever asks (S3).
-            self.allowed = snapshot.last.index;
+            // A durable snapshot covers these, whoever asks (S3). Its last entry stays: it shows whether the log follows on the snapshot or
+            // contradicts it, and must be started anew.
+            self.allowed = snapshot.last.index.previous();
         }
+        let covered = self.snapshots.newest().map_or(LogIndex::ZERO, |snapshot| snapshot.last.index);
         self.find_pages().await?;
         self.drop_unfinished().await?;
         self.drop_superseded();
@@ -37,7 +39,7 @@ impl<M: Medium, const PAGES: usize, const WORD: usize, const RECORD: usize> Page
         self.tell(first, log).await?;
         // Only what is covered may be missing.
         match broken {
-            Some((page, offset, damage)) if self.start() > self.allowed => Err(corrupt(page, offset, damage)),
+            Some((page, offset, damage)) if self.start() > covered => Err(corrupt(page, offset, damage)),
             _ => Ok(()),
         }
     }

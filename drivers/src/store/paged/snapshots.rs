@@ -118,7 +118,8 @@ impl Snapshots {
         io: &mut Io<M, W, R>,
         snapshot: &Snapshot,
     ) -> Result<(), SnapshotError<M::Error>> {
-        let writing = self.writing.filter(|writing| writing.last == snapshot.last);
+        let is_newer = self.newest().is_none_or(|newest| newest.last.index < snapshot.last.index);
+        let writing = self.writing.filter(|writing| is_newer && writing.last == snapshot.last);
         let mut writing = writing.ok_or(SnapshotError::Superseded)?;
         if (u64::from(writing.length), writing.checksum) != (snapshot.length, snapshot.checksum) {
             return Err(SnapshotError::Mismatch);
