@@ -165,7 +165,7 @@ every_cut! {
     words_of_256_bytes: geometry(256, Some(0xFF)), 14..18, 250;
     words_that_are_erased_to_0: geometry(8, Some(0)), 18..20, 150;
     words_that_are_erased_to_something: geometry(4, Some(0xA5)), 21..22, 150;
-    words_that_are_not_erased: geometry(8, None), 23..25, 250;
+    words_that_are_not_erased: geometry(8, None), 25..26, 250;
     words_of_1_byte_that_are_not_erased: geometry(1, None), 26..27, 100;
     words_in_no_order: Geometry { ordered: false, ..geometry(16, None) }, 28..30, 250;
 }
