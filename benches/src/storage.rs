@@ -1,7 +1,7 @@
 //! `storage`: what the log on flash costs the flash, and what recovery reads, as tables for the README.
 //!
-//! All of it is measured on flash in RAM that counts and enforces its rules, and held against the store's own arithmetic: if they disagree, the exit code
-//! is 1 (D8).
+//! All of it is measured on flash in RAM that counts and enforces its rules, and held against the store's own arithmetic: if they disagree,
+//! the exit code is 1 (D8).
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};

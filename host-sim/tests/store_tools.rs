@@ -218,7 +218,7 @@ fn what_is_no_log_is_called_so() {
     let garbage: Vec<u8> = (0..5000_u32).map(|i| (i.wrapping_mul(0x9E37_79B1) >> 24) as u8).collect();
     for (name, bytes, due, says) in [
         ("empty", Vec::new(), 1, "no log: the image is empty"),
-        ("garbage", garbage, 1, "no log: there is no page of a log in it"),
+        ("garbage", garbage, 1, "no log: there is no page of one in it"),
         ("erased", vec![0xFF; 4096], 0, "begins an empty log: all bytes are 0xff"),
         ("zeros", vec![0; 4096], 0, "begins an empty log: all bytes are 0x00"),
         ("half-a-file", b"QUORLOG\0".to_vec(), 1, "refuses to start: "),

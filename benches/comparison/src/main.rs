@@ -1,5 +1,5 @@
-//! `quoring-comparison`: the log on flash beside the queue of `sequential-storage`, on the same flash in RAM, which counts what is done to it and enforces
-//! its rules. Prints Markdown.
+//! `quoring-comparison`: the log on flash beside the queue of `sequential-storage`, on the same flash in RAM, which counts what is done
+//! to it and enforces its rules. Prints Markdown.
 
 mod contender;
 mod entry;
@@ -24,16 +24,17 @@ fn introduce() {
         "\
 Entries with commands of {COMMAND} bytes are appended one by one, or 8 at a time, each time durably, and the oldest make room for the newest.
 
-- `log`: `quoring`'s log on flash. An entry is a record of {RECORD} bytes: 16 with term, index, kind and checksum, and the command. One page is always erased
-  ahead. A vote, the end of a log that a leader replaces, and the difference between a torn and a rotten entry are in its format.
-- `queue, records`: `sequential-storage` 8.0.2, an item for each append, holding the same records. 8 at a time are one item, which the application must
-  take apart again.
+- `log`: `quoring`'s log on flash. An entry is a record of {RECORD} bytes: 16 with term, index, kind and checksum, and the command.
+  One page is always erased ahead.
+- `queue, records`: `sequential-storage` 8.0.2, an item for each append, holding the same records. 8 at a time are one item, which
+  the application must take apart again.
 - `queue, commands`: the same with the bare commands: all that a queue needs, but no log.
 
 Items are not popped but overwritten when their page is needed: popping programs a word twice, which this flash forbids. The queue has its caches of
-page states and page pointers. Both recover through a buffer of {BUFFER} bytes, the log with a CRC by table, the queue with its own, bit by bit.
-Programmed, erased and read in the steady state, over {LAPS} laps. Recovery: from opening to the last entry, every entry read, when the next append would
-erase a page; the time is this host's, the median of {REPEATS}, with flash that answers at once."
+page states and page pointers. Both recover through a buffer of {BUFFER} bytes, the log with a CRC by table, the queue
+with its own, bit by bit. Programmed, erased and read in the steady state, over {LAPS} laps. Recovery: from opening to the last entry,
+every entry read, when the next append would erase a page; the time is this host's, the median of {REPEATS}, with flash that answers at
+once."
     );
 }
 

@@ -16,8 +16,8 @@ use crate::entry::{self, BUFFER, Form};
 type Caches<const PAGES: usize> = Cache<ArrayPageStates<PAGES>, ArrayPagePointers<PAGES>, Uncached>;
 type Queue<const WORD: usize, const PAGE: usize, const PAGES: usize> = QueueStorage<Nor<WORD, PAGE>, Caches<PAGES>>;
 
-/// A queue of batches, each an item. What is oldest is overwritten when there is no room: popping an item programs its header a second time, which flash
-/// with write-once words forbids and which costs more.
+/// A queue of batches, each an item. What is oldest is overwritten when there is no room: popping an item programs its header a second
+/// time, which flash with write-once words forbids and which costs more.
 pub(crate) struct QueueOf<const WORD: usize, const PAGE: usize, const PAGES: usize> {
     queue: Queue<WORD, PAGE, PAGES>,
     form: Form,

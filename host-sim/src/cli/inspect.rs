@@ -23,7 +23,7 @@ pub(super) struct Inspect {
     #[arg(long, value_name = "BYTES")]
     offset: Option<u32>,
     /// Bytes of a page.
-    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(64..=1 << 24))]
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(64..=1 << 20))]
     page: Option<u32>,
     /// Bytes of a word.
     #[arg(long, value_name = "BYTES", value_parser = super::wear::word)]

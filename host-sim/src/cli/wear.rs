@@ -17,7 +17,7 @@ const YEAR: f64 = 365.25;
 #[derive(Clone, Debug, Args)]
 pub struct Wear {
     /// Bytes of a page, the unit of erasing.
-    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(64..=1 << 24))]
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(64..=1 << 20))]
     page: u32,
     /// Pages of the log; those of snapshots come on top.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(3..))]
@@ -131,8 +131,13 @@ impl Wear {
             "pages of {} bytes are not made of whole words and records",
             self.page
         );
-        let cycle = Cycle::new(&plan, record, self.batch)
-            .with_context(|| format!("a page of {} bytes does not take a record of {record}", self.page))?;
+        let least = least_page(&plan, record);
+        ensure!(
+            self.page >= least,
+            "pages of {} bytes are too small for records of {record}: {least} or more",
+            self.page
+        );
+        let cycle = Cycle::new(&plan, record, self.batch).context("a page takes no record")?;
         let (entries, a_day) = (cycle.entries as f64, self.rate * DAY);
         let entries_per_lap = entries * f64::from(self.pages) / cycle.pages as f64;
         let log_erases = a_day / entries_per_lap;
@@ -196,6 +201,12 @@ impl Wear {
     }
 }
 
+/// The smallest page on which a log takes records of this size: with one of them, an empty batch and votes, it is four fifths full.
+const fn least_page(plan: &Plan, record: u32) -> u32 {
+    let least = plan.header() + plan.batch(record) + plan.batch(0) + 4 * plan.batch(32);
+    least + least / 4
+}
+
 pub(super) fn word(text: &str) -> Result<u32, String> {
     let word = text.parse().ok().filter(|word: &u32| word.is_power_of_two() && *word <= 256);
     word.ok_or_else(|| "a word has 1, 2, 4 ... 256 bytes".into())
@@ -208,7 +219,25 @@ fn rate(text: &str) -> Result<f64, String> {
 
 #[cfg(test)]
 mod tests {
+    use quoring::store::medium::Geometry;
+    use quoring::store::mock::MockFlash;
+    use quoring::store::paged::{Layout, LayoutError, Owner, PagedLog};
+    use quoring_core::{ClusterId, NodeId};
+
     use super::*;
+
+    /// As the store itself does: [`LayoutError::PageTooSmall`].
+    #[test]
+    fn the_smallest_page_is_the_one_the_store_names() {
+        for (word, record) in [(1, 64), (16, 64), (32, 64), (64, 64), (256, 64)] {
+            let geometry = Geometry { word, page: word.max(16), pages: 3, erased: Some(0xFF), ordered: true };
+            let owner = Owner { cluster: ClusterId(0), node: NodeId::new(0).unwrap() };
+            let log =
+                PagedLog::<_, 3, 256, 64>::new(MockFlash::new(geometry), owner, Layout { log_pages: 3, slot_pages: 0 });
+            let plan = Plan { word, page: geometry.page, log_pages: 3 };
+            assert_eq!(log.unwrap_err(), LayoutError::PageTooSmall(least_page(&plan, record)));
+        }
+    }
 
     #[test]
     fn what_does_not_fit_a_page_shifts_the_batches_of_the_next() {

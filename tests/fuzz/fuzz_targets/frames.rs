@@ -1,5 +1,5 @@
-//! Frames and the node's own inputs, in any order and with any content, against a live core (T5, scenario 60): nothing panics, and nothing that a frame
-//! says takes back a term, a commit or a committed entry.
+//! Frames and the node's own inputs, in any order and with any content, against a live core (T5, scenario 60): nothing panics, and nothing
+//! that a frame says takes back a term, a commit or a committed entry.
 //!
 //! All checksums are zero here, so that the fuzzer gets past them.
 #![no_main]

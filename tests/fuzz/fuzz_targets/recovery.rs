@@ -1,5 +1,5 @@
-//! Any bytes as the image of a log, and any history that power or rot ended (D2, D3, D5, scenario 34): recovery ends with a log or a typed reason, and
-//! writes nothing. A log that was recovered can be read to its end, takes an entry, and is recovered again with it.
+//! Any bytes as the image of a log, and any history that power or rot ended (D2, D3, D5, scenario 34): recovery ends with a log or a typed
+//! reason, and writes nothing. A log that was recovered can be read to its end, takes an entry, and is recovered again with it.
 #![no_main]
 
 use embassy_futures::block_on;

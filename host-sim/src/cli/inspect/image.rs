@@ -111,7 +111,7 @@ fn without_a_page(bytes: &[u8], file: bool) -> Verdict {
     } else if bytes.iter().all(|&byte| byte == first) {
         Verdict::Begins(format!("all bytes are {first:#04x}"))
     } else {
-        Verdict::NoLog("there is no page of a log in it".into())
+        Verdict::NoLog("there is no page of one in it, and a node would begin an empty one".into())
     }
 }
 
