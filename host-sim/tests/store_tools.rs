@@ -238,6 +238,20 @@ fn a_truncated_image_is_refused_and_what_is_there_is_shown() {
         assert_eq!(verdict(&report), format!("refuses to start: the image ends at byte {length} of 6144"));
         let cut_off = report["pages"].as_array().unwrap().iter().filter(|page| page["state"] == "cut off").count();
         assert_eq!(cut_off, 4_usize.saturating_sub(length / 1024), "{length}: {report}");
+        assert_eq!((total(&report, "torn"), total(&report, "damaged")), (0, 0), "{length}: {report}");
+    }
+}
+
+#[test]
+fn what_erased_bytes_read_as_is_found_out_or_told() {
+    for (erased, options) in [(Some(0x00), &[][..]), (Some(0xFF), &[]), (None, &["--erased", "none"])] {
+        let mut log = open(MockFlash::new(Geometry { erased, ..FLASH }), LAYOUT);
+        let mut next = 1;
+        fill(&mut log, &mut next, 200, 1);
+        let (code, report) = inspect(&file(&format!("erased-{erased:?}"), log.medium().image()), options);
+        // Entries are purged, and no snapshot covers them.
+        assert_eq!((code, &report["medium"]["erased"]), (1, &Value::from(erased)), "{report}");
+        assert!(verdict(&report).contains("no snapshot covers what is missing"), "{erased:?}: {report}");
     }
 }
 

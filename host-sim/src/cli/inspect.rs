@@ -28,7 +28,7 @@ pub(super) struct Inspect {
     /// Bytes of a word.
     #[arg(long, value_name = "BYTES", value_parser = super::wear::word)]
     word: Option<u32>,
-    /// What an erased byte reads as: ff, 00, or none where nothing is erased.
+    /// What an erased byte reads as: ff, 00, or none where nothing is erased. For flash and files it is found out, for FRAM not.
     #[arg(long, value_name = "BYTE", value_parser = erased)]
     erased: Option<Erased>,
     /// Pages of the log.

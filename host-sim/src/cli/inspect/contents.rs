@@ -4,6 +4,7 @@ use anyhow::{Result, bail};
 use embassy_futures::block_on;
 use quoring::store::LogStore;
 use quoring::store::file::LARGEST;
+use quoring::store::medium::Geometry;
 use quoring::store::paged::{Commit, Error, Finding, LayoutError, Origin, PageHeader, PagedLog};
 use quoring_core::{Recovered, Recovery};
 use quoring_ring::{DEFAULT_CRC32C, Header, Kind, extend};
@@ -137,8 +138,19 @@ impl Contents {
         Self { place: None, pages: Vec::new(), snapshots: Vec::new(), verdict }
     }
 
-    /// Reads the pages with a buffer for the largest records that a log on such pages can have.
+    /// Reads the pages. Unless it is known what erased bytes read as, the value is taken with which more batches are found: a batch tells.
     pub(super) fn read(bytes: &[u8], place: Place) -> Result<Self> {
+        let contents = Self::read_as(bytes, place)?;
+        if place.sure {
+            return Ok(contents);
+        }
+        let geometry = Geometry { erased: Some(0x00), ..place.geometry };
+        let other = Self::read_as(bytes, Place { geometry, ..place })?;
+        Ok(if other.batches() > contents.batches() { other } else { contents })
+    }
+
+    /// Reads the pages with a buffer for the largest records that a log on such pages can have.
+    fn read_as(bytes: &[u8], place: Place) -> Result<Self> {
         let image = Image::new(bytes, &place);
         let Some(contents) = BUFFERS.iter().find_map(|read| read(image, place).transpose()) else {
             bail!("no log has pages of {} bytes", place.geometry.page)
@@ -153,7 +165,9 @@ impl Contents {
         if place.end() > bytes.len() as u64 {
             contents.verdict = Verdict::Refuses(format!("the image ends at byte {} of {}", bytes.len(), place.end()));
             let present = ((bytes.len() - place.start) as u64 / u64::from(place.geometry.page)) as u32;
-            contents.pages.iter_mut().filter(|page| page.number >= present).for_each(|page| page.state = State::CutOff);
+            for page in contents.pages.iter_mut().filter(|page| page.number >= present) {
+                (page.state, page.pieces) = (State::CutOff, Vec::new());
+            }
         }
         Ok(contents)
     }
@@ -178,6 +192,10 @@ impl Contents {
         };
         contents.find_parts();
         Ok(Some(contents))
+    }
+
+    fn batches(&self) -> usize {
+        self.pages.iter().map(Page::batches).sum()
     }
 
     fn note(&mut self, finding: Finding) {
@@ -212,11 +230,11 @@ impl Contents {
     /// Tells live pages from others, as recovery did.
     fn find_parts(&mut self) {
         let finished =
-            |page: &&Page| page.header().is_some_and(|header| header.origin == Origin::Opened) || page.is_begun();
+            |page: &&Page| page.header().is_some_and(|header| header.origin == Origin::Opened) || page.batches() > 0;
         let headers: Vec<PageHeader> = self.pages.iter().filter(finished).filter_map(Page::header).collect();
         let starts = self.verdict.is_healthy();
         for page in &mut self.pages {
-            let (begun, damaged) = (page.is_begun(), page.is_damaged());
+            let (begun, damaged) = (page.batches() > 0, page.is_damaged());
             let State::Begun { header, part } = &mut page.state else { continue };
             let stands = |other: &PageHeader| {
                 other.sequence > header.sequence && other.first <= header.first && header.last <= other.last
@@ -265,9 +283,9 @@ impl Page {
         runs
     }
 
-    /// Whether it has a batch that is whole.
-    fn is_begun(&self) -> bool {
-        self.pieces.iter().any(|piece| matches!(piece.what, What::Batch { .. }))
+    /// How many batches are whole.
+    pub(super) fn batches(&self) -> usize {
+        self.pieces.iter().filter(|piece| matches!(piece.what, What::Batch { .. })).count()
     }
 
     fn is_damaged(&self) -> bool {

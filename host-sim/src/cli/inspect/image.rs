@@ -43,6 +43,8 @@ pub(super) struct Place {
     pub(super) geometry: Geometry,
     pub(super) owner: Owner,
     pub(super) layout: Layout,
+    /// What erased bytes read as is known, not guessed.
+    pub(super) sure: bool,
 }
 
 impl Place {
@@ -67,11 +69,12 @@ impl Place {
         };
         let pages = u32::from(layout.log_pages) + 2 * u32::from(layout.slot_pages);
         let (page, word) = (told.page.unwrap_or(header.page), told.word.unwrap_or(header.word));
-        let found = file.unwrap_or(Geometry { word, page, pages, erased: Some(blank(bytes)), ordered: true });
+        let found = file.unwrap_or(Geometry { word, page, pages, erased: Some(0xFF), ordered: true });
         let erased = told.erased.map_or(found.erased, |Erased(erased)| erased);
         let geometry = Geometry { word, page, pages, erased, ordered: found.ordered };
         let start = if told.offset.is_some() { offset } else { base };
-        Ok(Ok(Self { start, geometry, owner: header.owner, layout }))
+        let sure = told.erased.is_some() || file.is_some();
+        Ok(Ok(Self { start, geometry, owner: header.owner, layout, sure }))
     }
 
     /// Bytes of the image that are needed.
@@ -113,12 +116,6 @@ fn without_a_page(bytes: &[u8], file: bool) -> Verdict {
     } else {
         Verdict::NoLog("there is no page of one in it, and a node would begin an empty one".into())
     }
-}
-
-/// What erased bytes read as, by what there is more of.
-fn blank(bytes: &[u8]) -> u8 {
-    let count = |blank| bytes.iter().filter(|&&byte| byte == blank).count();
-    if count(0x00) > count(0xFF) { 0x00 } else { 0xFF }
 }
 
 impl<'b> Image<'b> {

@@ -28,7 +28,7 @@ pub(super) fn text(contents: &Contents, entries: bool) -> String {
         let last = snapshot.last;
         let _ = writeln!(
             text,
-            "snapshot in slot {slot}, the {sequence}. one: {} bytes, up to entry {} of term {}",
+            "snapshot {sequence} in slot {slot}: {} bytes, up to entry {} of term {}",
             snapshot.length, last.index, last.term
         );
     }
@@ -58,7 +58,7 @@ pub(super) fn json(contents: &Contents, entries: bool) -> String {
 }
 
 fn heading(place: &Place) -> String {
-    let Place { start, geometry, owner, layout } = place;
+    let Place { start, geometry, owner, layout, .. } = place;
     let Geometry { word, page, erased, .. } = geometry;
     let erased = erased.map_or_else(|| "never erased".into(), |byte| format!("erased to {byte:#04x}"));
     let slots = match layout.slot_pages {
@@ -80,8 +80,7 @@ fn summary(page: &Page) -> String {
             _ => "free".into(),
         };
     };
-    let batches = page.pieces.iter().filter(|piece| matches!(piece.what, What::Batch { .. })).count();
-    let mut parts = vec![count(batches, "batch", "batches")];
+    let mut parts = vec![count(page.batches(), "batch", "batches")];
     parts.extend(page.runs().iter().map(describe));
     if page.votes() > 0 {
         parts.push(count(page.votes(), "vote", "votes"));
@@ -180,7 +179,7 @@ fn describe_state(recovered: &Recovered) -> String {
 }
 
 fn place_json(place: &Place) -> Value {
-    let Place { start, geometry, owner, layout } = place;
+    let Place { start, geometry, owner, layout, .. } = place;
     json!({
         "cluster": owner.cluster.0, "node": owner.node.get(), "offset": start, "word": geometry.word, "page": geometry.page,
         "erased": geometry.erased, "log_pages": layout.log_pages, "slot_pages": layout.slot_pages,
@@ -206,7 +205,7 @@ fn page_json(page: &Page, entries: bool) -> Value {
         "sequence": header.map(|header| header.sequence),
         "merged": header.map(|header| header.origin == Origin::Merged),
         "places": header.map(|header| [header.first, header.last]),
-        "batches": kinds(|what| matches!(what, What::Batch { .. })),
+        "batches": page.batches(),
         "torn": kinds(|what| matches!(what, What::Torn { .. } | What::Stray)),
         "damaged": kinds(|what| matches!(what, What::Damage(_))),
         "entries": runs, "votes": page.votes(),
