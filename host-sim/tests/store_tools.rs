@@ -232,8 +232,11 @@ fn what_is_no_log_is_called_so() {
 #[test]
 fn a_truncated_image_is_refused_and_what_is_there_is_shown() {
     let whole = flash(None).image().to_vec();
-    for length in [64, 1000, 1024, 3000, 6143] {
-        let (code, report) = inspect(&file(&format!("truncated-{length}"), &whole[..length]), &[]);
+    for (length, erased) in
+        [64, 1000, 1024, 3000, 6143].into_iter().flat_map(|length| [(length, "ff"), (length, "none")])
+    {
+        let image = file(&format!("truncated-{length}"), &whole[..length]);
+        let (code, report) = inspect(&image, &["--erased", erased]);
         assert_eq!(code, 1, "{length}: {report}");
         assert_eq!(verdict(&report), format!("refuses to start: the image ends at byte {length} of 6144"));
         let cut_off = report["pages"].as_array().unwrap().iter().filter(|page| page["state"] == "cut off").count();

@@ -20,21 +20,16 @@ const STEP: usize = 16;
 /// What the file of a log begins with.
 const FILE: &[u8] = b"QUORLOG\0";
 
-/// A part of an image, as a medium that cannot be written.
+/// A part of an image, as a medium that cannot be written. What is missing at its end reads as erased.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Image<'b> {
     bytes: &'b [u8],
     geometry: Geometry,
 }
 
-/// Why an image was not read, or written.
+/// Somebody tried to write an image.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Error {
-    /// It has only so many bytes.
-    Ends(usize),
-    /// Somebody tried to write it.
-    ReadOnly,
-}
+pub(super) struct ReadOnly;
 
 /// Where the pages are, and what they are.
 #[derive(Clone, Copy, Debug)]
@@ -125,39 +120,36 @@ impl<'b> Image<'b> {
 }
 
 impl Medium for Image<'_> {
-    type Error = Error;
+    type Error = ReadOnly;
 
     fn geometry(&self) -> Geometry {
         self.geometry
     }
 
-    async fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), Error> {
-        let from = offset as usize;
-        let source = self.bytes.get(from..from + bytes.len()).ok_or(Error::Ends(self.bytes.len()))?;
-        bytes.copy_from_slice(source);
+    async fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), ReadOnly> {
+        bytes.fill(self.geometry.erased.unwrap_or(0));
+        let there = self.bytes.get(offset as usize..).unwrap_or_default();
+        bytes.iter_mut().zip(there).for_each(|(to, &byte)| *to = byte);
         Ok(())
     }
 
-    async fn write(&mut self, _: u32, _: &[u8]) -> Result<(), Error> {
-        Err(Error::ReadOnly)
+    async fn write(&mut self, _: u32, _: &[u8]) -> Result<(), ReadOnly> {
+        Err(ReadOnly)
     }
 
-    async fn erase(&mut self, _: u32) -> Result<(), Error> {
-        Err(Error::ReadOnly)
+    async fn erase(&mut self, _: u32) -> Result<(), ReadOnly> {
+        Err(ReadOnly)
     }
 
-    async fn sync(&mut self) -> Result<(), Error> {
+    async fn sync(&mut self) -> Result<(), ReadOnly> {
         Ok(())
     }
 }
 
-impl fmt::Display for Error {
+impl fmt::Display for ReadOnly {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Ends(length) => write!(f, "the pages end after {length} bytes"),
-            Self::ReadOnly => f.write_str("the image is only read"),
-        }
+        f.write_str("an image is only read")
     }
 }
 
-impl std::error::Error for Error {}
+impl std::error::Error for ReadOnly {}
