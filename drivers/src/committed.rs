@@ -98,6 +98,7 @@ impl<'a, P: Platform> Committed<'a, P> {
                     self.lent = Lent::Save;
                     return Ok(Step::Save(Save::new(self)));
                 }
+                Next::Restore(snapshot) if self.shared.skips_restore() => self.jump(snapshot.last),
                 Next::Restore(snapshot) => return Ok(Step::Restore(Restore::new(self, snapshot))),
                 Next::Entry(header) => {
                     let entry = EntryId { term: Term(header.term), index };
@@ -174,14 +175,9 @@ impl<'a, P: Platform> Committed<'a, P> {
     }
 
     /// The newest snapshot, if it is ahead of the application: it was installed, or found at the start. Those that the application made are not.
-    fn awaits_restore(&mut self) -> Option<Snapshot> {
+    fn awaits_restore(&self) -> Option<Snapshot> {
         let newest = self.shared.with(|state| state.raft.snapshot().copied());
-        let ahead = newest.filter(|newest| newest.last.index > self.applied.index)?;
-        if self.shared.skips_restore() {
-            self.jump(ahead.last);
-            return None;
-        }
-        Some(ahead)
+        newest.filter(|newest| newest.last.index > self.applied.index)
     }
 
     /// Reads the entry back from the store, and trusts it no further than its checksum. `None` if a snapshot was installed meanwhile.
