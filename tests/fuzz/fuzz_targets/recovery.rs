@@ -66,6 +66,17 @@ enum Cut {
     Unreadable,
 }
 
+/// What is expected of an image.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Expected {
+    /// Only power failed: all that was acknowledged, so an entry of at least this index.
+    All(u64),
+    /// It was damaged: a log that goes on, or a reason.
+    Some,
+    /// Its checksums mean nothing: no panic.
+    Nothing,
+}
+
 /// A log that is written, and what of it the writer must know.
 struct Writer {
     log: Log,
@@ -73,6 +84,8 @@ struct Writer {
     last: u64,
     /// What the newest snapshot covers: nothing up to there is replaced.
     covered: u64,
+    /// The lowest that the last entry can be after a loss of power.
+    acknowledged: u64,
 }
 
 fuzz_target!(|input: Input<'_>| {
@@ -89,12 +102,14 @@ fuzz_target!(|input: Input<'_>| {
     let (at, bytes) = input.over;
     image.iter_mut().skip(usize::from(at) * 16 % size).zip(bytes).for_each(|(to, &byte)| *to = byte);
     // Words that were torn stay unreadable only if nothing else was done to them.
-    let flash = if input.rot.is_empty() && bytes.is_empty() {
-        on_again(flash)
-    } else {
-        MockFlash::from_image(geometry, &image)
+    let whole = image == flash.image();
+    let flash = if whole { on_again(flash) } else { MockFlash::from_image(geometry, &image) };
+    let expected = match (input.weak, whole) {
+        (true, _) => Expected::Nothing,
+        (false, true) => Expected::All(writer.acknowledged),
+        (false, false) => Expected::Some,
     };
-    examine(flash, layout, crc, input.weak);
+    examine(flash, layout, crc, expected);
 });
 
 fn on_again(mut flash: MockFlash) -> MockFlash {
@@ -103,27 +118,30 @@ fn on_again(mut flash: MockFlash) -> MockFlash {
 }
 
 /// Recovers, reads, appends, and recovers again.
-fn examine(flash: MockFlash, layout: Layout, crc: Crc32c, weak: bool) {
+fn examine(flash: MockFlash, layout: Layout, crc: Crc32c, expected: Expected) {
     let before = flash.counters();
     let mut log = open(flash, layout, crc, 2);
     let recovered = recover(&mut log, crc);
     let after = log.medium().counters();
     assert_eq!((before.words, before.erases), (after.words, after.erases), "recovery writes nothing");
     block_on(log.inspect(|_| {})).expect("this medium answers");
-    let Some(recovered) = recovered else { return };
-    if !weak {
+    let Some(recovered) = recovered else {
+        return assert!(!matches!(expected, Expected::All(_)), "power alone keeps no node from starting");
+    };
+    if let Expected::All(last) = expected {
+        assert!(recovered.last.0 >= last, "{last} was acknowledged, {} is the last", recovered.last);
         log.assert_invariants();
     }
-    if !recovered.restart {
-        read_all(&mut log, &recovered, weak);
+    if !recovered.restart && expected != Expected::Nothing {
+        read_all(&mut log, &recovered);
     }
-    let mut writer = Writer { log, term: recovered.term.0.max(1), last: recovered.last.0, covered: 0 };
+    let mut writer = Writer { log, term: recovered.term.0.max(1), last: recovered.last.0, covered: 0, acknowledged: 0 };
     let last = writer.last;
     let records = [writer.start_anew(&recovered, crc), writer.entry(32, crc)].concat();
     let appended = block_on(writer.log.append(&records));
     let mut log = writer.log;
     let recovered = recover(&mut log, crc);
-    if weak || matches!(appended, Err(Error::Full | Error::Exhausted)) {
+    if expected == Expected::Nothing || matches!(appended, Err(Error::Full | Error::Exhausted)) {
         return;
     }
     appended.expect("a log that was recovered takes an entry");
@@ -132,12 +150,12 @@ fn examine(flash: MockFlash, layout: Layout, crc: Crc32c, weak: bool) {
     assert_eq!(recovered.last.0, last.wrapping_add(1), "the entry is there");
 }
 
-fn read_all(log: &mut Log, recovered: &Recovered, weak: bool) {
+fn read_all(log: &mut Log, recovered: &Recovered) {
     let (mut buffer, mut index) = ([0; RECORD], log.space().start);
     while index < recovered.last && recovered.last.0 - index.0 < 1000 {
         index = index.next();
         let read = block_on(log.read(index, &mut buffer));
-        assert!(weak || read.is_ok(), "entry {index} of {} was recovered, and is read: {read:?}", recovered.last);
+        assert!(read.is_ok(), "entry {index} of {} was recovered, and is read: {read:?}", recovered.last);
     }
 }
 
@@ -193,7 +211,7 @@ impl Cut {
 
 impl Writer {
     const fn new(log: Log) -> Self {
-        Self { log, term: 1, last: 0, covered: 0 }
+        Self { log, term: 1, last: 0, covered: 0, acknowledged: 0 }
     }
 
     /// Plays the history, until something fails.
@@ -203,7 +221,10 @@ impl Writer {
             if let Some((operations, cut)) = input.cut.filter(|_| number + 1 == input.history.len()) {
                 self.log.medium_mut().cut_after(operations.into(), cut.tear());
             }
-            if self.act(*act, crc).is_none() {
+            let before = self.acknowledged;
+            let done = self.act(*act, crc);
+            self.acknowledged = if done.is_some() { self.last } else { self.last.min(before) };
+            if done.is_none() {
                 return;
             }
         }
