@@ -82,6 +82,7 @@ struct Writer {
     log: Log,
     term: u32,
     last: u64,
+    last_term: u32,
     /// What the newest snapshot covers: nothing up to there is replaced.
     covered: u64,
     /// The lowest that the last entry can be after a loss of power.
@@ -135,7 +136,14 @@ fn examine(flash: MockFlash, layout: Layout, crc: Crc32c, expected: Expected) {
     if !recovered.restart && expected != Expected::Nothing {
         read_all(&mut log, &recovered);
     }
-    let mut writer = Writer { log, term: recovered.term.0.max(1), last: recovered.last.0, covered: 0, acknowledged: 0 };
+    let mut writer = Writer {
+        log,
+        term: recovered.term.0.max(1),
+        last: recovered.last.0,
+        last_term: 0,
+        covered: 0,
+        acknowledged: 0,
+    };
     let last = writer.last;
     let records = [writer.start_anew(&recovered, crc), writer.entry(32, crc)].concat();
     let appended = block_on(writer.log.append(&records));
@@ -211,7 +219,7 @@ impl Cut {
 
 impl Writer {
     const fn new(log: Log) -> Self {
-        Self { log, term: 1, last: 0, covered: 0, acknowledged: 0 }
+        Self { log, term: 1, last: 0, last_term: 0, covered: 0, acknowledged: 0 }
     }
 
     /// Plays the history, until something fails.
@@ -261,7 +269,7 @@ impl Writer {
 
     fn snapshot(&mut self, bytes: u8, crc: Crc32c) -> Option<()> {
         let state = vec![bytes; bytes.into()];
-        let last = EntryId { term: Term(self.term), index: LogIndex(self.last) };
+        let last = EntryId { term: Term(self.last_term), index: LogIndex(self.last) };
         let snapshot = Snapshot { last, length: bytes.into(), checksum: crc(0, &state), voters: NodeSet::first(3) };
         block_on(async {
             self.log.begin_snapshot(last).await.ok()?;
@@ -274,7 +282,7 @@ impl Writer {
 
     /// The next entry.
     fn entry(&mut self, bytes: usize, crc: Crc32c) -> Vec<u8> {
-        self.last = self.last.wrapping_add(1);
+        (self.last, self.last_term) = (self.last.wrapping_add(1), self.term);
         record(crc, Kind::Command, self.term, self.last, 0, &[0xC3; RECORD][..bytes.min(RECORD - 16)])
     }
 
