@@ -6,6 +6,8 @@
 //!                                                compare-and-set: register u8, expected u64, value u64
 //!                                                line: its bytes                     then filler, but for lines
 //!   reply     tag u8 | client u8 | sequence u32 | value u64 | index u64
+//!
+//!   state     next sequence u32 x clients | registers u64 x 4 | lines u64 | digest u64 | journal u64 x its length | the text
 //! ```
 //! All integers are little-endian.
 
@@ -17,6 +19,11 @@ pub(crate) const REGISTERS: usize = 4;
 pub(crate) const LINE_HEADER: usize = 6;
 /// Bytes of an encoded [`Reply`].
 pub(crate) const REPLY: usize = 22;
+
+/// Bytes of an encoded state without journal and text.
+pub(crate) const STATE: usize = 4 * CLIENTS + 8 * REGISTERS + 16;
+/// How many answers the journal holds at most.
+pub(crate) const JOURNAL: usize = 256;
 
 /// A client's command.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -65,6 +72,8 @@ pub(crate) struct Machine {
     lines: u64,
     /// Over all that took effect.
     digest: u64,
+    /// The newest answers, each at the place of its number; it makes the state as long as one likes.
+    journal: Vec<u64>,
 }
 
 /// The application of a running node.
@@ -73,6 +82,52 @@ pub(crate) struct Application {
     pub(crate) machine: Machine,
     /// All lines that took effect, end to end.
     pub(crate) text: Vec<u8>,
+}
+
+impl Application {
+    /// One that nothing has been applied to.
+    pub(crate) fn new(journal: usize) -> Self {
+        Self { machine: Machine { journal: vec![0; journal], ..Machine::default() }, text: Vec::new() }
+    }
+
+    /// Applies the command of entry `index`; `None` if it is no command of this application.
+    pub(crate) fn apply(&mut self, index: u64, command: &[u8]) -> Option<Reply> {
+        let command = Command::decode(command)?;
+        let reply = self.machine.apply(index, &command)?;
+        if let (Effect::Done(_), Op::Line(line)) = (reply.effect, command.op) {
+            self.text.extend_from_slice(line);
+        }
+        Some(reply)
+    }
+
+    /// All of its state.
+    pub(crate) fn save(&self) -> Vec<u8> {
+        let Machine { next, registers, lines, digest, journal } = &self.machine;
+        let next = next.iter().flat_map(|next| next.to_le_bytes());
+        let words = registers.iter().chain([lines, digest]).chain(journal).flat_map(|word| word.to_le_bytes());
+        next.chain(words).chain(self.text.iter().copied()).collect()
+    }
+
+    /// The state that was saved, of an application with a journal of this length; `None` if this is none.
+    pub(crate) fn restore(journal: usize, state: &[u8]) -> Option<Self> {
+        let (state, text) = state.split_at_checked(STATE + 8 * journal)?;
+        let (next, words) = state.split_at(4 * CLIENTS);
+        let mut application = Self::new(journal);
+        let Machine { next: counters, registers, lines, digest, journal } = &mut application.machine;
+        counters.iter_mut().zip(next.as_chunks().0).for_each(|(to, from)| *to = u32::from_le_bytes(*from));
+        let places = registers.iter_mut().chain([lines, digest]).chain(journal);
+        places.zip(words.as_chunks().0).for_each(|(to, from)| *to = u64::from_le_bytes(*from));
+        application.text = text.to_vec();
+        Some(application)
+    }
+
+    /// Tells states apart.
+    pub(crate) fn digest(&self) -> u64 {
+        let Machine { next, registers, lines, digest: effects, journal } = &self.machine;
+        let next = next.iter().map(|&next| u64::from(next));
+        let words = next.chain(registers.iter().chain([lines, effects]).chain(journal).copied());
+        words.fold(self.text.len() as u64, mix)
+    }
 }
 
 impl Machine {
@@ -87,6 +142,7 @@ impl Machine {
                 *next += 1;
                 let value = self.perform(op)?;
                 self.digest = digest(self.digest ^ index, &value.to_le_bytes());
+                self.note(index ^ value << 32);
                 Effect::Done(value)
             }
         };
@@ -96,6 +152,12 @@ impl Machine {
     /// How many commands took effect.
     pub(crate) fn effects(&self) -> u64 {
         self.next.iter().map(|&next| u64::from(next)).sum()
+    }
+
+    fn note(&mut self, answer: u64) {
+        if let Some(place) = self.effects().checked_rem(self.journal.len() as u64) {
+            self.journal[place as usize] = answer;
+        }
     }
 
     fn perform(&mut self, op: Op<'_>) -> Option<u64> {
@@ -249,6 +311,33 @@ mod tests {
             assert_eq!(Reply::decode(&reply.encode()), Some(reply));
             assert_eq!(Reply::decode(&reply.encode()[..REPLY - 1]), None);
         }
+    }
+
+    #[test]
+    fn a_state_is_restored_as_it_was_saved_and_a_changed_one_is_told_apart() {
+        let mut application = Application::new(3);
+        for (index, sequence) in (1..).zip(0..5) {
+            let mut command = Vec::new();
+            Command { client: 1, sequence, op: Op::Put { register: 2, value: 7 + index } }.encode(&mut command);
+            application.apply(index, &command);
+        }
+        let mut line = Vec::new();
+        Command { client: 2, sequence: 0, op: Op::Line(b"text\n") }.encode(&mut line);
+        application.apply(6, &line);
+        let saved = application.save();
+        assert_eq!(saved.len(), STATE + 3 * 8 + 5);
+        assert_eq!(Application::restore(3, &saved), Some(application.clone()));
+        assert_eq!(Application::restore(3, &saved[..STATE + 3 * 8 - 1]), None);
+        let differs = |at: usize| {
+            let mut other = saved.clone();
+            other[at] ^= 1;
+            Application::restore(3, &other).map(|other| other.digest()) != Some(application.digest())
+        };
+        assert!((0..STATE + 3 * 8).all(differs));
+        assert_ne!(
+            Application::restore(3, &saved[..saved.len() - 1]).map(|other| other.digest()),
+            Some(application.digest())
+        );
     }
 
     #[test]

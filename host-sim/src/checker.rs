@@ -10,23 +10,28 @@ mod matching;
 mod memory;
 mod pointer;
 mod promise;
+mod recovery;
+mod snapshot;
 
 use std::fmt;
 
 use allocation_counter::AllocationInfo;
-use quoring_core::{Event, Status};
-use quoring_ring::{Kind, RecordError};
+use quoring::store::mock;
+use quoring_core::{Event, Snapshot, Status};
+use quoring_ring::{Kind, RecordError, Records};
 
 use self::apply::Apply;
 use self::commit::Commit;
 use self::completeness::Completeness;
 use self::election::Election;
 use self::history::History;
-use self::matching::{Entry, Logs};
+pub(crate) use self::matching::Entry;
+use self::matching::Logs;
 use self::memory::Memory;
 use self::pointer::Pointers;
 use crate::application::REPLY;
-use crate::store::Durable;
+use crate::findings::Findings;
+use crate::store::{Durable, Unsettled};
 use crate::timeline::Micros;
 
 /// Who looks on, and at what.
@@ -48,13 +53,15 @@ pub enum Checker {
     Promise,
     /// Pointers only go forward and keep their order.
     Pointers,
+    /// A snapshot covers what is committed, and the log is purged no further than one covers it.
+    Snapshots,
     /// Clients see one history: linearizable, each command once.
     Linearizability,
     /// A node that has started allocates nothing.
     ConstantMemory,
     /// A node goes on from all that was durable, and nothing else.
     Recovery,
-    /// A node keeps its store's contract, takes nothing too large and stops only with cause.
+    /// A node keeps its store's contract and the store its chip's, the node takes nothing too large and stops only with cause.
     Conduct,
     /// When the faults have ended, everything gets done.
     Liveness,
@@ -64,7 +71,7 @@ pub enum Checker {
 
 impl Checker {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::ElectionSafety,
         Self::LogMatching,
         Self::LeaderCompleteness,
@@ -73,6 +80,7 @@ impl Checker {
         Self::AcknowledgedIsDurable,
         Self::Promise,
         Self::Pointers,
+        Self::Snapshots,
         Self::Linearizability,
         Self::ConstantMemory,
         Self::Recovery,
@@ -92,6 +100,7 @@ impl Checker {
             Self::AcknowledgedIsDurable => "acknowledged is durable",
             Self::Promise => "promise",
             Self::Pointers => "pointers",
+            Self::Snapshots => "snapshots",
             Self::Linearizability => "linearizability",
             Self::ConstantMemory => "constant memory",
             Self::Recovery => "recovery",
@@ -128,6 +137,19 @@ impl fmt::Display for Violation {
     }
 }
 
+/// What flipped bits did to a medium.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Rot {
+    /// They were where nothing counts.
+    Harmless,
+    /// The node goes on from its older snapshot.
+    Survived,
+    /// The node does not start.
+    Noticed,
+    /// The node would start and not know what it has lost.
+    Unnoticed,
+}
+
 /// All checkers, and what they know.
 pub(crate) struct Oracle {
     logs: Logs,
@@ -138,6 +160,8 @@ pub(crate) struct Oracle {
     pointers: Pointers,
     history: History,
     memory: Memory,
+    /// Nodes whose media have lost something.
+    lost: Vec<bool>,
     violations: Vec<Violation>,
 }
 
@@ -152,6 +176,7 @@ impl Oracle {
             pointers: Pointers::new(nodes),
             history: History::default(),
             memory: Memory::default(),
+            lost: vec![false; nodes],
             violations: Vec::new(),
         }
     }
@@ -191,9 +216,79 @@ impl Oracle {
 
     // A node's life.
 
-    /// An incarnation has recovered its log; `complete` if that was all that was durable.
-    pub(crate) fn recovers(&mut self, now: Micros, node: usize, complete: bool) {
-        self.judge(Checker::Recovery, now, node, conduct::recovers(complete));
+    /// A node has lost power; this is what its medium shows, and what was being written.
+    pub(crate) fn settles(
+        &mut self,
+        now: Micros,
+        node: usize,
+        found: &Result<Findings, String>,
+        unsettled: &Unsettled,
+    ) {
+        let verdict = match found {
+            Ok(found) => recovery::settles(self.logs.of(node), found, unsettled),
+            Err(error) => Err(error.clone()),
+        };
+        let (durable, finished) = match verdict {
+            Ok(settled) => settled,
+            Err(what) => return self.judge(Checker::Recovery, now, node, Err(what)),
+        };
+        if let Some(snapshot) = unsettled.snapshot.filter(|_| finished) {
+            self.snapshot(now, node, &snapshot);
+        }
+        for record in Records::new(&unsettled.batch).flatten().take(durable) {
+            self.durable(now, node, Durable::of(&record, self.last(node)));
+        }
+        if let Ok(found) = found {
+            self.purges(now, node, found.start);
+        }
+    }
+
+    /// An incarnation has recovered its log, and this is what it found; `touched` if it wrote anything.
+    pub(crate) fn recovers(&mut self, now: Micros, node: usize, found: &Result<Findings, String>, touched: bool) {
+        let verdict = match found {
+            Ok(_) if self.lost[node] => Err("started from a medium that has lost something".into()),
+            Ok(found) => recovery::agrees(self.logs.of(node), found),
+            Err(_) if self.lost[node] => Ok(()),
+            Err(error) => Err(error.clone()),
+        };
+        self.judge(Checker::Recovery, now, node, verdict);
+        self.judge(Checker::Conduct, now, node, conduct::recovers(touched));
+    }
+
+    /// Bits have flipped on the node's medium, which shows this now. What that did to it.
+    pub(crate) fn rots(&mut self, node: usize, found: &Result<Findings, String>) -> Rot {
+        let Ok(found) = found else { return Rot::Noticed };
+        let log = self.logs.of_mut(node);
+        if recovery::agrees(log, found).is_ok() {
+            Rot::Harmless
+        } else if recovery::falls_back(log, found) {
+            Rot::Survived
+        } else {
+            Rot::Unnoticed
+        }
+    }
+
+    /// Bits have flipped where it cannot look as if the last write had been torn, and that was not noticed.
+    pub(crate) fn forgets(&mut self, now: Micros, node: usize, offset: u32) {
+        let what =
+            format!("does not notice that a word at {offset:#x} has changed, and finds another log than was written");
+        self.judge(Checker::Recovery, now, node, Err(what));
+    }
+
+    /// The node's medium counts no more.
+    pub(crate) fn lose(&mut self, node: usize) {
+        self.logs.lose(node);
+        self.lost[node] = true;
+    }
+
+    /// Whether the node's medium counts no more.
+    pub(crate) fn is_lost(&self, node: usize) -> bool {
+        self.lost[node]
+    }
+
+    /// The last entry of the node's durable log.
+    pub(crate) fn last(&self, node: usize) -> u64 {
+        self.logs.of(node).last()
     }
 
     /// An incarnation has started; this is its first status.
@@ -255,6 +350,29 @@ impl Oracle {
         self.judge(Checker::Conduct, now, node, Err(format!("wrote a batch that is not whole records: {error}")));
     }
 
+    /// The store asked of its chip what chips cannot do.
+    pub(crate) fn abuses(&mut self, now: Micros, node: usize, error: mock::Error) {
+        self.judge(Checker::Conduct, now, node, Err(conduct::abuses(error)));
+    }
+
+    /// A snapshot has become the newest.
+    pub(crate) fn snapshot(&mut self, now: Micros, node: usize, snapshot: &Snapshot) {
+        let verdict = snapshot::finishes(self.logs.of(node), snapshot, &self.commit);
+        self.judge(Checker::Snapshots, now, node, verdict);
+        self.logs.of_mut(node).snapshot = Some(*snapshot);
+    }
+
+    /// The node's log begins behind entry `start` now; true if that is news.
+    pub(crate) fn purges(&mut self, now: Micros, node: usize, start: u64) -> bool {
+        if start == self.logs.of(node).start {
+            return false;
+        }
+        let verdict = snapshot::purges(self.logs.of(node), start);
+        self.judge(Checker::Snapshots, now, node, verdict);
+        self.logs.of_mut(node).start = start;
+        true
+    }
+
     /// A record has become durable.
     pub(crate) fn durable(&mut self, now: Micros, node: usize, record: Durable<'_>) {
         match record {
@@ -262,6 +380,14 @@ impl Oracle {
                 let verdict = self.election.votes(node, term, flags);
                 self.judge(Checker::ElectionSafety, now, node, verdict);
                 self.logs.vote(node, term, flags);
+            }
+            Durable::Start { index, term } => {
+                let verdict = snapshot::begins(self.logs.of(node), index);
+                self.judge(Checker::Snapshots, now, node, verdict);
+                let verdict = self.commit.cuts_off(self.logs.of(node), index);
+                self.judge(Checker::Commit, now, node, verdict);
+                let verdict = self.logs.begin(node, index, term);
+                self.judge(Checker::LogMatching, now, node, verdict);
             }
             Durable::Entry { index, term, kind, payload } => {
                 let entry = Entry::new(term, kind, payload);
@@ -288,6 +414,27 @@ impl Oracle {
         self.judge(Checker::StateMachineSafety, now, node, verdict);
         let verdict = self.history.applies(index, command);
         self.judge(Checker::Linearizability, now, node, verdict);
+    }
+
+    /// The node's application has come to this state by applying the command of `index`.
+    pub(crate) fn becomes(&mut self, now: Micros, node: usize, index: u64, state: u64) {
+        let verdict = self.apply.becomes(index, state);
+        self.judge(Checker::StateMachineSafety, now, node, verdict);
+    }
+
+    /// The node's application saves its state, that after `index`.
+    pub(crate) fn saves(&mut self, now: Micros, node: usize, index: u64, state: u64) {
+        let verdict = self.apply.saves(index, state);
+        self.judge(Checker::StateMachineSafety, now, node, verdict);
+    }
+
+    /// The node's application has restored the state after `index`; nothing if it was none.
+    pub(crate) fn restores(&mut self, now: Micros, node: usize, index: u64, state: Option<u64>) {
+        let verdict = match state {
+            Some(state) => self.apply.restores(node, index, state, self.logs.of(node)),
+            None => Err(format!("restored something other than a state after entry {index}")),
+        };
+        self.judge(Checker::StateMachineSafety, now, node, verdict);
     }
 
     // What clients see.

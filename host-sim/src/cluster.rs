@@ -10,18 +10,20 @@ use std::task::{Context, Waker};
 use quoring::{Config, Duration, NodeId, NodeSet, Role};
 use quoring_ring::Position;
 
-use crate::checker::Oracle;
+use crate::application::Application;
+use crate::checker::{Oracle, Rot};
+use crate::chip::Chip;
 use crate::client::{Clients, Whims};
 use crate::clock::LocalClock;
 use crate::event::Event;
 use crate::executor::Ready;
 use crate::faults::{FaultSet, Strike, Swarm};
+use crate::hardware::Hardware;
 use crate::incarnation::Birth;
 use crate::network::Network;
 use crate::options::Options;
 use crate::prng::Prng;
 use crate::size::Life;
-use crate::store::Medium;
 use crate::tally::Fault;
 use crate::timeline::Micros;
 use crate::trace::{Source, Trace};
@@ -71,9 +73,22 @@ struct Member {
     paused_until: Micros,
     /// Its store failed; it stops and will be started again.
     repaired: bool,
+    health: Health,
     /// A pause that has not yet kept it from anything.
     pause_unfelt: bool,
     ppm: i32,
+}
+
+/// What can be expected of a node's medium.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+enum Health {
+    /// It is as the node left it.
+    #[default]
+    Sound,
+    /// It is damaged: the node must refuse to start from it.
+    Damaged,
+    /// The node has refused, or must not be tempted. It never comes back.
+    Lost,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -84,13 +99,20 @@ enum Phase {
     Healing(Micros),
 }
 
+impl Member {
+    fn is_lost(&self) -> bool {
+        self.health != Health::Sound
+    }
+}
+
 impl Cluster {
     pub(crate) fn new(options: Options, trace: Trace) -> Self {
         let Options { seed, nodes, faults, ref workload, .. } = options;
         let swarm = Swarm::new(seed, faults, nodes);
-        let media = (0..nodes).map(|node| Medium::new(seed, node, swarm.store_latency)).collect();
+        let hardware = Hardware::new(&options);
+        let chips = (0..nodes).map(|node| Chip::new(seed, node, hardware.geometry, swarm.store_latency)).collect();
         let network = Network::new(nodes, seed, swarm.fair_weather());
-        let world = Rc::new(World::new(network, media, Oracle::new(nodes), trace, options.planted));
+        let world = Rc::new(World::new(network, (hardware, chips), Oracle::new(nodes), trace, &options));
         let mut prng = Prng::new(seed, "cluster");
         let entries = workload.entries();
         let span = if faults == FaultSet::None { 0 } else { (entries * FAULTS_PER_ENTRY).clamp(FAULTS.0, FAULTS.1) };
@@ -117,7 +139,12 @@ impl Cluster {
 
     /// Runs to the end. `progress` is told how many commands have been answered, now and then.
     pub(crate) fn run(&mut self, progress: &mut dyn FnMut(u64)) {
-        (0..self.members.len()).for_each(|node| self.start(node));
+        for node in 0..self.members.len() {
+            match self.swarm.late {
+                Some((late, moment)) if late == node => self.world.arrange(moment, Event::Starts(node)),
+                _ => self.start(node),
+            }
+        }
         self.world.arrange(0, Event::Epoch);
         self.clients.start(&Rc::clone(&self.world));
         let mut told = 0;
@@ -166,7 +193,8 @@ impl Cluster {
     fn all_applied(&self) -> bool {
         let last = self.world.oracle.borrow().last_command();
         let applied = |node: usize| self.world.seen[node].get().is_some_and(|status| status.applied.0 >= last);
-        (0..self.members.len()).all(|node| self.members[node].life.is_some() && applied(node))
+        let is_up = |node: usize| self.members[node].life.is_some() && applied(node);
+        (0..self.members.len()).all(|node| self.members[node].is_lost() || is_up(node))
     }
 
     // One step.
@@ -178,10 +206,15 @@ impl Cluster {
         let (Some((ready, waker)), Some(life)) = (&member.ready, &mut member.life) else { return false };
         ready.clear(Ready::START);
         if life.as_mut().poll(&mut Context::from_waker(waker)).is_ready() {
-            // Its store could not be recovered. Someone repairs it.
+            // Its store could not be recovered. Someone repairs it, if it can be.
             member.life = None;
-            self.world.media[node].borrow_mut().failed = false;
-            self.world.arrange(self.world.now() + self.prng.octaves(1_000, 500_000), Event::Starts(node));
+            self.world.chips[node].borrow_mut().failed = false;
+            match member.health {
+                Health::Sound => {
+                    self.world.arrange(self.world.now() + self.prng.octaves(1_000, 500_000), Event::Starts(node));
+                }
+                Health::Damaged | Health::Lost => member.health = Health::Lost,
+            }
         }
         self.steps += 1;
         self.after_step(node);
@@ -210,8 +243,8 @@ impl Cluster {
             self.halted(node, &halt);
         }
         let member = &mut self.members[node];
-        if let Some(outage) = member.crash_in_write.take_if(|_| self.world.media[node].borrow().is_writing()) {
-            let mood = self.world.media[node].borrow().mood;
+        if let Some(outage) = member.crash_in_write.take_if(|_| self.world.chips[node].borrow().is_writing()) {
+            let mood = self.world.chips[node].borrow().mood;
             let at = self.world.now() + self.prng.below(2 * mood.latency * mood.slowness);
             self.world.arrange(at, Event::LosesPower(node, outage));
         }
@@ -235,9 +268,11 @@ impl Cluster {
     /// A node stopped for good; someone repairs its store and starts it again, if that was the cause.
     fn halted(&mut self, node: usize, halt: &quoring::Halt) {
         self.world.trace(Source::Node(node), "halts", format_args!("{halt}"));
-        if !std::mem::take(&mut self.world.media[node].borrow_mut().failed) {
+        if !std::mem::take(&mut self.world.chips[node].borrow_mut().failed) {
             // All its tasks end, one after another.
-            if !self.members[node].repaired {
+            if self.world.chips[node].borrow().rotten {
+                self.lose(node, Health::Lost);
+            } else if !self.members[node].repaired {
                 self.world.oracle.borrow_mut().stops(self.world.now(), node, &halt.to_string());
             }
             return;
@@ -281,7 +316,7 @@ impl Cluster {
         );
         world.network.borrow_mut().set_weather(epoch.weather);
         world.network.borrow_mut().set_cut(epoch.cut);
-        world.media.iter().for_each(|medium| medium.borrow_mut().mood.slowness = 1);
+        world.chips.iter().for_each(|chip| chip.borrow_mut().mood.slowness = 1);
         for (at, strike) in epoch.strikes {
             world.arrange(now + at, Event::Strikes(strike));
         }
@@ -299,9 +334,17 @@ impl Cluster {
             Strike::Crash { node, steps, outage } => self.members[node].crash = Some((steps - 1, outage)),
             Strike::CrashInWrite { node, outage } => self.members[node].crash_in_write = Some(outage),
             Strike::PowerLoss { steps, outage } => self.power_loss = Some((steps, outage)),
-            Strike::StallStore { node, span } => world.media[node].borrow_mut().mood.stalled_until = now + span,
-            Strike::SlowStore { node, slowness } => world.media[node].borrow_mut().mood.slowness = slowness,
-            Strike::FailStore { node } => world.media[node].borrow_mut().mood.fails = true,
+            Strike::StallStore { node, span } => world.chips[node].borrow_mut().mood.stalled_until = now + span,
+            Strike::SlowStore { node, slowness } => world.chips[node].borrow_mut().mood.slowness = slowness,
+            Strike::FailStore { node } => world.chips[node].borrow_mut().mood.fails = true,
+            Strike::StickStore { node, span } => {
+                world.chips[node].borrow_mut().stick(now + span);
+                world.arrange(now + span, Event::LosesPower(node, self.prng.octaves(100, 500_000)));
+            }
+            Strike::RotStore { node, tail, outage } => {
+                self.crash(node, outage);
+                self.rot(node, tail);
+            }
             Strike::FreezeClock { node, span } => world.clocks[node].borrow_mut().freeze(now, now + span),
             Strike::DriftClock { node, ppm } => {
                 world.count(Fault::ClockDrifts);
@@ -327,9 +370,9 @@ impl Cluster {
         world.network.borrow_mut().set_cut(vec![0; self.members.len()]);
         for (node, member) in self.members.iter_mut().enumerate() {
             (member.crash, member.crash_in_write, member.paused_until) = (None, None, now);
-            let mood = &mut world.media[node].borrow_mut().mood;
+            let mood = &mut world.chips[node].borrow_mut().mood;
             (mood.slowness, mood.stalled_until, mood.fails) = (1, now, false);
-            if member.life.is_none() {
+            if member.life.is_none() && !member.is_lost() {
                 world.arrange(now + self.prng.octaves(1, 200_000), Event::Starts(node));
             }
         }
@@ -339,7 +382,7 @@ impl Cluster {
 
     fn start(&mut self, node: usize) {
         let member = &mut self.members[node];
-        if member.life.is_some() {
+        if member.life.is_some() || member.health == Health::Lost {
             return;
         }
         let (world, now, ready) = (Rc::clone(&self.world), self.world.now(), Ready::new());
@@ -349,16 +392,20 @@ impl Cluster {
         let mut clock = LocalClock::new(now, self.prng.below(1 << 40));
         clock.drift(now, member.ppm);
         world.clocks[node].replace(clock);
-        world.applications[node].take();
+        if member.starts == 1 && now > 0 {
+            world.count(Fault::LateStarts);
+        }
+        world.applications[node].replace(Application::new(world.hardware.journal));
         world.halts[node].set(None);
         let birth = Birth {
+            config: self.options.config(node, &world.hardware, &mut self.prng),
             world,
             node,
-            config: self.options.config(node, &mut self.prng),
             ready: ready.clone(),
             prng: Prng::new(self.prng.next(), "schedule"),
             task_delays: self.swarm.task_delays,
             dawdling: self.swarm.dawdling,
+            abandoning: self.swarm.abandoning,
             limit: self.options.command_limit(),
         };
         let waker = ready.waker(Ready::START);
@@ -376,17 +423,53 @@ impl Cluster {
             return;
         }
         world.count(Fault::Crashes);
-        let tear = world.media[node].borrow_mut().lose_power(&mut |record| world.becomes_durable(node, record));
-        match tear {
-            Some(tear) if tear.kept == 0 => world.count(Fault::LostWrites),
-            Some(tear) if tear.kept < tear.of => world.count(Fault::TornWrites),
+        if world.chips[node].borrow_mut().unstick() {
+            world.count(Fault::FlashFailures);
+        }
+        let torn = world.chips[node].borrow_mut().lose_power();
+        match torn {
+            Some(torn) if torn.kept == 0 => world.count(Fault::LostWrites),
+            Some(torn) if torn.kept < torn.of => world.count(Fault::TornWrites),
             _ => {}
         }
-        world.trace(Source::Node(node), "crash", format_args!("for {outage} us; {tear:?}"));
+        world.trace(Source::Node(node), "crash", format_args!("for {outage} us; {torn:?}"));
+        if !world.settle(node) {
+            self.lose(node, Health::Damaged);
+        }
         world.network.borrow_mut().set_open(node, false);
         world.close_desk(node);
         world.seen[node].set(None);
         world.arrange(world.now() + outage, Event::Starts(node));
+    }
+
+    /// Bits of a chip flip while its node is down, where a quorum of others lives on sound ones: then the node must not start from it, or lose
+    /// nothing by it. A text is to come out of every node: its chips do not rot.
+    fn rot(&mut self, node: usize, tail: bool) {
+        let world = Rc::clone(&self.world);
+        let rotten = world.chips.iter().filter(|chip| chip.borrow().rotten).count();
+        let is_text = matches!(self.options.workload, Workload::Lines(_));
+        if is_text || (rotten + 1) * 2 >= self.members.len() || self.members[node].life.is_some() {
+            return;
+        }
+        let offset = world.chips[node].borrow_mut().rot(tail);
+        let findings = world.findings(node);
+        let rot = world.oracle.borrow_mut().rots(node, &findings);
+        world.trace(Source::Node(node), "rots", format_args!("at {offset:#x}: {rot:?}, {findings:?}"));
+        match rot {
+            Rot::Harmless => return,
+            Rot::Survived => {}
+            Rot::Noticed => self.lose(node, Health::Damaged),
+            // Nobody could tell. It is not allowed to start, or it might vote again.
+            Rot::Unnoticed if world.chips[node].borrow().looks_torn(offset) => self.lose(node, Health::Lost),
+            Rot::Unnoticed => world.oracle.borrow_mut().forgets(world.now(), node, offset),
+        }
+        world.count(Fault::BitRot);
+    }
+
+    /// What a node remembers is gone, and it with it.
+    fn lose(&mut self, node: usize, health: Health) {
+        self.members[node].health = health;
+        self.world.oracle.borrow_mut().lose(node);
     }
 
     /// All nodes lose power; each gets it back in its own time.
@@ -405,12 +488,15 @@ impl Cluster {
     /// All nodes have come to the same, and it is what the clients wanted.
     fn compare(&self) {
         let world = &self.world;
-        let first = world.applications[0].borrow();
-        for (node, application) in world.applications.iter().enumerate() {
+        let applications = || world.applications.iter().enumerate().filter(|(node, _)| !self.members[*node].is_lost());
+        let Some((one, first)) = applications().next().map(|(node, application)| (node, application.borrow())) else {
+            return;
+        };
+        for (node, application) in applications() {
             let application = application.borrow();
             let effects = application.machine.effects();
             let wrong = if application.machine != first.machine {
-                "its state differs from that of node 0".into()
+                format!("its state differs from that of node {one}")
             } else if effects != self.options.workload.entries() {
                 format!("{effects} commands took effect, of {}", self.options.workload.entries())
             } else if matches!(&self.options.workload, Workload::Lines(lines) if lines.concat() != application.text) {
@@ -446,7 +532,7 @@ impl Cluster {
 }
 
 impl Options {
-    fn config(&self, node: usize, prng: &mut Prng) -> Config {
+    fn config(&self, node: usize, hardware: &Hardware, prng: &mut Prng) -> Config {
         let id = NodeId::new(node as u8).unwrap_or_default();
         let config = Config::new(id, CLUSTER, NodeSet::first(self.nodes as u32));
         // Most incarnations begin shortly before their positions wrap. Records lie on even positions.
@@ -454,6 +540,7 @@ impl Options {
         Config {
             election_timeout: ELECTION_TIMEOUT,
             heartbeat_interval: HEARTBEAT,
+            snapshot_after: hardware.snapshot_after,
             seed: prng.next(),
             origin: Position::new(before_wrap.wrapping_neg() & !1),
             #[cfg(feature = "planted-faults")]

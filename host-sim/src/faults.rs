@@ -25,7 +25,8 @@ pub enum FaultSet {
     Net,
     /// Nodes lose power, one by one or all at once, in the middle of what they do and write.
     Crash,
-    /// Both, and stores that hang, are slow or fail, clocks that drift or stand still, nodes and tasks that are not run for a while.
+    /// Both, and chips that hang, are slow, fail or rot, clocks that drift or stand still, nodes that come late, nodes and tasks that are not run
+    /// for a while.
     All,
 }
 
@@ -79,6 +80,10 @@ pub(crate) struct Swarm {
     pub(crate) straying: u32,
     /// Entries that the application takes its time for, per million.
     pub(crate) dawdling: u32,
+    /// Snapshots that the application makes or restores only in part, per million.
+    pub(crate) abandoning: u32,
+    /// A node that begins long after the others, and when.
+    pub(crate) late: Option<(usize, Micros)>,
     /// Latency of a store at its usual speed.
     pub(crate) store_latency: Micros,
     prng: Prng,
@@ -95,7 +100,7 @@ pub(crate) struct Epoch {
     pub(crate) strikes: Vec<(Micros, Strike)>,
 }
 
-const KINDS: usize = 9;
+const KINDS: usize = 11;
 
 /// A fault of one node, or of all.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -112,6 +117,10 @@ pub(crate) enum Strike {
     SlowStore { node: usize, slowness: u64 },
     /// The next operation of the store fails.
     FailStore { node: usize },
+    /// The chip hangs until somebody cuts its power after this long.
+    StickStore { node: usize, span: Micros },
+    /// The node loses power, and bits of its chip flip: of the last write, or anywhere.
+    RotStore { node: usize, tail: bool, outage: Micros },
     /// The clock stands still.
     FreezeClock { node: usize, span: Micros },
     /// The clock runs at another rate from now on.
@@ -138,16 +147,19 @@ impl Swarm {
             refusal: share(net, 50_000),
             congestion: share(net, 300_000),
         };
-        let [task_delays, fickleness, straying, dawdling] =
-            [100_000, 50_000, 20_000, 20_000].map(|worst| share(all, worst));
+        let [task_delays, fickleness, straying, dawdling, abandoning] =
+            [100_000, 50_000, 20_000, 20_000, 400_000].map(|worst| share(all, worst));
         let cuts = if net && nodes > 1 && prng.below(5) > 0 { prng.between(50_000, 800_000) as u32 } else { 0 };
-        let mut weights = [set.has_crash(), set.has_crash(), set.has_crash(), all, all, all, all, all, all]
+        let crash = set.has_crash();
+        let mut weights = [crash, crash, crash, all, all, all, all, all, all, all, all]
             .map(|allowed| if allowed && prng.below(4) > 0 { prng.octaves(4, 64) as u32 } else { 0 });
         // All nodes at once are struck less often than one.
         weights[2] = weights[2].div_ceil(4);
         let strikes = prng.between(1, 5);
         let (delay, store_latency) = (prng.octaves(50, 2 * MILLISECOND), prng.octaves(20, 2 * MILLISECOND));
         let worst = Weather { delay, jitter: delay, ..worst };
+        let is_late = all && nodes > 2 && prng.below(4) == 0;
+        let late = is_late.then(|| (prng.below(nodes as u64) as usize, prng.octaves(SECOND, 15 * SECOND)));
         Self {
             nodes,
             worst,
@@ -159,6 +171,8 @@ impl Swarm {
             fickleness,
             straying,
             dawdling,
+            abandoning,
+            late,
             store_latency,
             prng,
         }
@@ -248,8 +262,10 @@ impl Swarm {
                 Strike::SlowStore { node, slowness: prng.between(10, most) }
             }
             5 => Strike::FailStore { node },
-            6 => Strike::FreezeClock { node, span: prng.octaves(MILLISECOND, SECOND) },
-            7 => Strike::DriftClock { node, ppm: prng.between(0, 120_000) as i32 - 60_000 },
+            6 => Strike::StickStore { node, span: prng.octaves(200 * MILLISECOND, 3 * SECOND) },
+            7 => Strike::RotStore { node, tail: prng.below(2) == 0, outage: outage(prng) },
+            8 => Strike::FreezeClock { node, span: prng.octaves(MILLISECOND, SECOND) },
+            9 => Strike::DriftClock { node, ppm: prng.between(0, 120_000) as i32 - 60_000 },
             _ => Strike::Pause { node, span: prng.octaves(100, SECOND) },
         })
     }
@@ -269,12 +285,12 @@ impl Swarm {
     }
 }
 
-/// Mostly short, sometimes long enough for the others to get far ahead.
+/// Mostly short, sometimes long enough for the others to get far ahead, and to purge what the node has missed.
 const fn outage(prng: &mut Prng) -> Micros {
     if prng.chance(800_000) {
         prng.octaves(100, 400 * MILLISECOND)
     } else {
-        prng.octaves(400 * MILLISECOND, 6 * SECOND)
+        prng.octaves(400 * MILLISECOND, 10 * SECOND)
     }
 }
 

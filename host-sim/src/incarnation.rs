@@ -9,19 +9,20 @@ use allocation_counter::{measure, opt_out};
 use embassy_futures::select::{Either, select};
 use embassy_sync::blocking_mutex::raw::NoopRawMutex;
 use quoring::{
-    Committed, Config, Halt, Node, Pending, Platform, ProposalError, ProposeError, Resources, StartError, Step,
+    Committed, Config, Event, Halt, Node, Pending, Platform, ProposalError, ProposeError, Resources, StartError, Step,
     Tasks as Drivers,
 };
 use quoring_core::{LogIndex, Term};
 
-use crate::application::{Command, Effect, Machine, Op, REPLY, Reply};
+use crate::application::{REPLY, Reply};
 use crate::clock::SimClock;
 use crate::desk::{Outcome, Request};
 use crate::executor::{Ready, Tasks};
 use crate::network::SimTransport;
 use crate::options::Planted;
 use crate::prng::Prng;
-use crate::store::{MediumFailed, SimStore};
+use crate::saves::{restore, save};
+use crate::store::SimStore;
 use crate::tally::Fault;
 use crate::timeline::Micros;
 use crate::trace::Source;
@@ -32,12 +33,12 @@ const COUNTERS: usize = 16;
 /// How many proposals can wait for their answers.
 pub(crate) const PROPOSALS: usize = 12;
 
-/// What the simulated nodes stand on.
-pub(crate) struct SimPlatform;
+/// What the simulated nodes stand on; their records have up to `RECORD` bytes.
+pub(crate) struct SimPlatform<const RECORD: usize>;
 
-impl Platform for SimPlatform {
+impl<const RECORD: usize> Platform for SimPlatform<RECORD> {
     type Mutex = NoopRawMutex;
-    type Store = SimStore;
+    type Store = SimStore<RECORD>;
     type Transport = SimTransport;
     type Clock = SimClock;
 }
@@ -55,24 +56,27 @@ pub(crate) struct Birth {
     pub(crate) task_delays: u32,
     /// Entries that the application takes its time for, per million.
     pub(crate) dawdling: u32,
+    /// Snapshots that the application makes or restores only in part, per million.
+    pub(crate) abandoning: u32,
     /// The largest command the node takes.
     pub(crate) limit: usize,
 }
 
 /// The memory of a simulated node.
 pub(crate) type Memory<'a, const UNITS: usize, const SLOTS: usize, const PEERS: usize, const FRAME: usize> =
-    Resources<'a, SimPlatform, UNITS, SLOTS, PEERS, FRAME, PROPOSALS>;
+    Resources<'a, SimPlatform<FRAME>, UNITS, SLOTS, PEERS, FRAME, PROPOSALS>;
 
 /// Lives until it is dropped, or until it cannot start. Each poll is one poll of one task.
 pub(crate) async fn live<const UNITS: usize, const SLOTS: usize, const PEERS: usize, const FRAME: usize>(birth: Birth) {
     let (world, id) = (Rc::clone(&birth.world), birth.node);
     let mut resources = Memory::<UNITS, SLOTS, PEERS, FRAME>::new();
-    let store = SimStore { world: Rc::clone(&world), node: id };
+    let store = SimStore::new(Rc::clone(&world), id, birth.config.seed as u32);
     let transport = SimTransport { world: Rc::clone(&world), node: id };
     let clock = SimClock { world: Rc::clone(&world), node: id };
     let (node, committed, runner) = match quoring::new(birth.config, store, transport, clock, &mut resources).await {
         Ok(parts) => parts,
-        Err(StartError::Store(MediumFailed)) => return,
+        // Whether it has cause to, recovery's own checker knows.
+        Err(StartError::Store(_) | StartError::Recovery(_)) => return,
         Err(error) => return world.oracle.borrow_mut().stops(world.now(), id, &format!("did not start: {error:?}")),
     };
     world.oracle.borrow_mut().starts(world.now(), id, &node.status());
@@ -102,7 +106,12 @@ pub(crate) async fn live<const UNITS: usize, const SLOTS: usize, const PEERS: us
 }
 
 /// Polls one task, with everybody looking on.
-fn step(birth: &Birth, prng: &mut Prng, node: &Node<'_, SimPlatform>, tasks: &mut Tasks<'_, Option<Halt>>) {
+fn step<const RECORD: usize>(
+    birth: &Birth,
+    prng: &mut Prng,
+    node: &Node<'_, SimPlatform<RECORD>>,
+    tasks: &mut Tasks<'_, Option<Halt>>,
+) {
     let (world, id) = (&birth.world, birth.node);
     let Some(task) = tasks.choose(prng) else { return };
     if prng.chance(birth.task_delays)
@@ -126,6 +135,7 @@ fn step(birth: &Birth, prng: &mut Prng, node: &Node<'_, SimPlatform>, tasks: &mu
     }
     while let Some(event) = node.poll_event() {
         world.oracle.borrow_mut().event(now, id, &event);
+        world.counts(&event);
         world.trace(Source::Node(id), "event", format_args!("{event:?}"));
     }
     world.trace_status(id, world.seen[id].get(), &status);
@@ -136,15 +146,25 @@ fn step(birth: &Birth, prng: &mut Prng, node: &Node<'_, SimPlatform>, tasks: &mu
     }
 }
 
-/// The application: applies each committed command and answers it.
-async fn apply(birth: &Birth, mut committed: Committed<'_, SimPlatform>, mut prng: Prng) -> Option<Halt> {
+/// The application: applies each committed command and answers it, and saves and restores its state.
+async fn apply<const RECORD: usize>(
+    birth: &Birth,
+    mut committed: Committed<'_, SimPlatform<RECORD>>,
+    mut prng: Prng,
+) -> Option<Halt> {
     let (world, id) = (&birth.world, birth.node);
-    let mut machine = Machine::default();
     let mut previous = [0; REPLY];
     loop {
         let entry = match committed.next().await {
             Ok(Step::Apply(entry)) => entry,
-            Ok(Step::Save(_) | Step::Restore(_)) => continue,
+            Ok(Step::Save(step)) => {
+                save(world, id, step, birth.abandoning, &mut prng).await;
+                continue;
+            }
+            Ok(Step::Restore(step)) => {
+                restore(world, id, step, birth.abandoning, &mut prng).await;
+                continue;
+            }
             Err(halt) => return Some(halt),
         };
         let (index, term) = (entry.index().0, entry.term().0);
@@ -158,9 +178,8 @@ async fn apply(birth: &Birth, mut committed: Committed<'_, SimPlatform>, mut prn
             world.count(Fault::Dawdled);
             world.sleep_until(world.now() + prng.octaves(10, 20_000)).await;
         }
-        let command = Command::decode(entry.command());
-        let reply = command.and_then(|command| machine.apply(index, &command));
-        opt_out(|| world.apply(id, index, term, entry.command(), &machine, reply));
+        let mut reply = None;
+        opt_out(|| reply = world.apply(id, index, term, entry.command()));
         let Some(reply) = reply else { continue };
         let answer = reply.encode();
         let of_another = std::mem::replace(&mut previous, answer);
@@ -172,40 +191,47 @@ async fn apply(birth: &Birth, mut committed: Committed<'_, SimPlatform>, mut prn
 }
 
 impl World {
-    fn apply(&self, node: usize, index: u64, term: u32, bytes: &[u8], machine: &Machine, reply: Option<Reply>) {
-        self.trace(
-            Source::Node(node),
-            "apply",
-            format_args!("entry {index} of term {term}: {:?}", reply.map(|reply| reply.effect)),
-        );
-        self.oracle.borrow_mut().applies(self.now(), node, index, term, bytes);
-        let application = &mut *self.applications[node].borrow_mut();
-        application.machine = machine.clone();
-        let done = matches!(reply, Some(Reply { effect: Effect::Done(_), .. }));
-        if let (true, Some(Command { op: Op::Line(line), .. })) = (done, Command::decode(bytes)) {
-            application.text.extend_from_slice(line);
+    fn counts(&self, event: &Event) {
+        match event {
+            Event::Saves { .. } => self.saved.set(self.saved.get() + 1),
+            Event::Installs { .. } => self.count(Fault::SnapshotsSent),
+            _ => {}
         }
+    }
+
+    fn apply(&self, node: usize, index: u64, term: u32, command: &[u8]) -> Option<Reply> {
+        let (application, oracle) = (&mut *self.applications[node].borrow_mut(), &mut *self.oracle.borrow_mut());
+        oracle.applies(self.now(), node, index, term, command);
+        let reply = application.apply(index, command);
+        oracle.becomes(self.now(), node, index, application.digest());
+        let effect = reply.map(|reply| reply.effect);
+        self.trace(Source::Node(node), "apply", format_args!("entry {index} of term {term}: {effect:?}"));
+        reply
     }
 }
 
 /// Where requests wait for their answers.
 #[derive(Default)]
-struct Counters<'a> {
-    each: [Counter<'a>; COUNTERS],
+struct Counters<'a, const RECORD: usize> {
+    each: [Counter<'a, RECORD>; COUNTERS],
     desk: RefCell<Option<Waker>>,
 }
 
 /// One of them.
 #[derive(Default)]
-struct Counter<'a> {
-    work: RefCell<Option<(Request, Option<Pending<'a, SimPlatform>>)>>,
+struct Counter<'a, const RECORD: usize> {
+    work: RefCell<Option<(Request, Option<Pending<'a, SimPlatform<RECORD>>>)>>,
     /// Work is being done, or laid down to be.
     busy: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
 
 /// The desk: proposes each request in the order they came, and hands it on to a free counter.
-async fn serve<'a>(birth: &Birth, node: Node<'a, SimPlatform>, counters: &Counters<'a>) -> Option<Halt> {
+async fn serve<'a, const RECORD: usize>(
+    birth: &Birth,
+    node: Node<'a, SimPlatform<RECORD>>,
+    counters: &Counters<'a, RECORD>,
+) -> Option<Halt> {
     let (world, id) = (&birth.world, birth.node);
     loop {
         let counter = poll_fn(|cx| counters.free(cx)).await;
@@ -226,12 +252,12 @@ async fn serve<'a>(birth: &Birth, node: Node<'a, SimPlatform>, counters: &Counte
 }
 
 /// A counter: waits for the answer to one request after another.
-async fn wait<'a>(
+async fn wait<'a, const RECORD: usize>(
     world: &World,
     id: usize,
-    node: Node<'a, SimPlatform>,
-    counters: &Counters<'a>,
-    counter: &Counter<'a>,
+    node: Node<'a, SimPlatform<RECORD>>,
+    counters: &Counters<'a, RECORD>,
+    counter: &Counter<'a, RECORD>,
 ) -> Option<Halt> {
     loop {
         let (request, pending) = poll_fn(|cx| counter.take(cx)).await;
@@ -296,15 +322,15 @@ fn refusal(error: ProposeError) -> Outcome {
     }
 }
 
-impl<'a> Counters<'a> {
-    fn free(&self, cx: &Context<'_>) -> Poll<&Counter<'a>> {
+impl<'a, const RECORD: usize> Counters<'a, RECORD> {
+    fn free(&self, cx: &Context<'_>) -> Poll<&Counter<'a, RECORD>> {
         self.desk.replace(Some(cx.waker().clone()));
         self.each.iter().find(|counter| !counter.busy.get()).map_or(Poll::Pending, Poll::Ready)
     }
 }
 
-impl<'a> Counter<'a> {
-    fn put(&self, request: Request, pending: Option<Pending<'a, SimPlatform>>) {
+impl<'a, const RECORD: usize> Counter<'a, RECORD> {
+    fn put(&self, request: Request, pending: Option<Pending<'a, SimPlatform<RECORD>>>) {
         self.busy.set(true);
         self.work.replace(Some((request, pending)));
         if let Some(waker) = self.waker.take() {
@@ -312,7 +338,7 @@ impl<'a> Counter<'a> {
         }
     }
 
-    fn take(&self, cx: &Context<'_>) -> Poll<(Request, Option<Pending<'a, SimPlatform>>)> {
+    fn take(&self, cx: &Context<'_>) -> Poll<(Request, Option<Pending<'a, SimPlatform<RECORD>>>)> {
         self.waker.replace(Some(cx.waker().clone()));
         self.work.take().map_or(Poll::Pending, Poll::Ready)
     }

@@ -1,6 +1,6 @@
 //! Quoring's driver tasks, the very same that firmware runs, on a deterministic executor in virtual time, through every fault a seed can
-//! draw: links that lose and damage, power that fails at any await point and tears the last write at any byte, stores that hang, clocks
-//! that stand still. Checkers look on after every step; a run that injected nothing is not called a success.
+//! draw: links that lose and damage, power that fails at any await point and tears the last write at any word, chips that hang, fail and
+//! rot, clocks that stand still. Checkers look on after every step; a run that injected nothing is not called a success.
 //!
 //! ```
 //! use quoring_sim::{Options, Viewers, Workload, run};
@@ -13,14 +13,15 @@
 //!
 //! | layer | files |
 //! |---|---|
-//! | what a node stands on | `executor` (order of tasks), `clock`, `network`, `store` |
-//! | a node's life | `incarnation`: driver tasks, `application`, `desk` |
+//! | what a node stands on | `executor` (order of tasks), `clock`, `network`, `store` on a `chip`, both as the `hardware` drawn |
+//! | a node's life | `incarnation`: driver tasks, `application` and its `saves`, `desk` |
 //! | around the nodes | `client`, `workload`, `faults` (what strikes when), `cluster` (the loop) |
-//! | who looks on | `checker/*`, `tally` (each fault where it takes effect), `trace` |
+//! | who looks on | `checker/*`, `findings` (what is durable), `transfer`, `tally` (each fault where it takes effect), `trace` |
 //! | for users | `cli`, `report` |
 
 mod application;
 mod checker;
+mod chip;
 pub mod cli;
 mod client;
 mod clock;
@@ -29,6 +30,8 @@ mod desk;
 mod event;
 mod executor;
 mod faults;
+mod findings;
+mod hardware;
 mod incarnation;
 mod network;
 mod options;
@@ -36,11 +39,13 @@ mod outcome;
 mod prng;
 mod report;
 mod run;
+mod saves;
 mod size;
 mod store;
 mod tally;
 mod timeline;
 mod trace;
+mod transfer;
 mod workload;
 mod world;
 

@@ -302,6 +302,9 @@ impl World {
     fn transmit(&self, from: usize, to: usize, frame: &[u8]) {
         let now = self.now();
         self.oracle.borrow_mut().sends(now, from, frame);
+        if self.transfers.borrow_mut().interrupted(to, frame) {
+            self.count(Fault::SnapshotsInterrupted);
+        }
         let deliveries = self.network.borrow_mut().send(now, (from, to), frame, &mut |fault| {
             self.count(fault);
             self.trace(Source::Network, fault.name(), format_args!("{from} -> {to}"));

@@ -76,6 +76,10 @@ pub enum Planted {
     ForgetfulStore,
     /// The store begins a write that hangs again.
     ImpatientStore,
+    /// The store says that a snapshot is finished and does not finish it.
+    ForgetfulSnapshot,
+    /// The store finds a record that nobody wrote.
+    PhantomRecord,
 }
 
 impl Options {

@@ -21,6 +21,14 @@ pub struct Outcome {
     pub elections: u64,
     /// Durable entries, on all nodes, that were replaced by those of another leader: how far logs diverged.
     pub replaced: u64,
+    /// Snapshots that the nodes' applications made.
+    pub snapshots_saved: u64,
+    /// Pages of all logs that were erased, to be used again: what was purged of them.
+    pub purged_pages: u64,
+    /// Pages of all chips that were erased.
+    pub erases: u64,
+    /// How often one of them was.
+    pub most_erases: u32,
     /// Microseconds of virtual time.
     pub virtual_micros: u64,
     /// The memory of each node.
@@ -44,12 +52,14 @@ pub struct Outcome {
 pub struct NodeOutcome {
     /// Its status, unless it is down.
     pub status: Option<Status>,
+    /// Its medium was damaged beyond what it can start from.
+    pub lost: bool,
     /// The lines that it has applied.
     pub text: Vec<u8>,
 }
 
 impl Outcome {
-    /// Whether nothing was wrong and every command is committed and applied everywhere.
+    /// Whether nothing was wrong and every command is committed and applied on every node that has not lost its medium.
     pub fn is_clean(&self) -> bool {
         let entries = self.options.workload.entries();
         self.violations.is_empty() && self.committed == entries && self.applied_min == entries

@@ -59,6 +59,11 @@ fn write_run(out: &mut impl Write, outcome: &Outcome) -> fmt::Result {
         out,
         "memory    {ram_bytes_per_node} bytes per node; {allocations} allocations after start-up, {allocated_bytes} bytes"
     )?;
+    let Outcome { snapshots_saved, purged_pages, erases, most_erases, .. } = outcome;
+    writeln!(
+        out,
+        "flash     {snapshots_saved} snapshots saved; {purged_pages} pages of the logs purged; {erases} erases, at most {most_erases} of a page"
+    )?;
     write_faults(out, &outcome.tally)?;
     for violation in &outcome.violations {
         writeln!(out, "violation {violation}")?;
@@ -81,6 +86,7 @@ fn write_nodes(out: &mut impl Write, outcome: &Outcome) -> fmt::Result {
                 let (committed, applied) = (status.committed.0, status.applied.0);
                 writeln!(out, "{id:>4}  {role:<13} {term:>5} {last:>9} {durable:>8} {committed:>10} {applied:>8}")?;
             }
+            None if node.lost => writeln!(out, "{id:>4}  lost its medium")?,
             None => writeln!(out, "{id:>4}  down")?,
         }
     }
@@ -114,6 +120,10 @@ fn run_value(outcome: &Outcome) -> Value {
         "last_index": outcome.last_index,
         "elections": outcome.elections,
         "replaced": outcome.replaced,
+        "snapshots_saved": outcome.snapshots_saved,
+        "purged_pages": outcome.purged_pages,
+        "erases": outcome.erases,
+        "most_erases_of_a_page": outcome.most_erases,
         "virtual_ms": outcome.virtual_micros / 1000,
         "steps": outcome.steps,
         "ram_bytes_per_node": outcome.ram_bytes_per_node,

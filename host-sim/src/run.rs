@@ -65,12 +65,19 @@ fn outcome(options: Options, cluster: &Cluster) -> Outcome {
     let (world, oracle) = (cluster.world(), cluster.world().oracle.borrow());
     let applications = || world.applications.iter().map(RefCell::borrow);
     let nodes = applications().zip(&world.seen);
+    let living = applications().enumerate().filter(|(node, _)| !oracle.is_lost(*node));
+    let log_pages = usize::from(world.hardware.layout.log_pages);
+    let wear: Vec<_> = world.chips.iter().map(|chip| chip.borrow().flash().wear().to_vec()).collect();
     Outcome {
         committed: oracle.effects(),
-        applied_min: applications().map(|application| application.machine.effects()).min().unwrap_or(0),
+        applied_min: living.map(|(_, application)| application.machine.effects()).min().unwrap_or(0),
         last_index: oracle.committed(),
         elections: oracle.elections(),
         replaced: oracle.replaced(),
+        snapshots_saved: world.saved.get(),
+        purged_pages: wear.iter().flat_map(|wear| &wear[..log_pages]).copied().map(u64::from).sum(),
+        erases: wear.iter().flatten().copied().map(u64::from).sum(),
+        most_erases: wear.iter().flatten().copied().max().unwrap_or(0),
         virtual_micros: world.now(),
         ram_bytes_per_node: options.ram(),
         allocations: oracle.memory().allocations,
@@ -78,8 +85,13 @@ fn outcome(options: Options, cluster: &Cluster) -> Outcome {
         tally: world.tally(),
         steps: cluster.steps(),
         violations: oracle.violations().to_vec(),
-        nodes: nodes
-            .map(|(application, seen)| NodeOutcome { status: seen.get(), text: application.text.clone() })
+        nodes: (0..)
+            .zip(nodes)
+            .map(|(node, (application, seen))| NodeOutcome {
+                status: seen.get(),
+                lost: oracle.is_lost(node),
+                text: application.text.clone(),
+            })
             .collect(),
         options,
     }

@@ -8,6 +8,7 @@ use quoring_ring::UNIT;
 
 use crate::incarnation::{Birth, Memory, live};
 use crate::options::{Options, RingSize};
+use crate::store::{Observer, observe};
 
 /// Calls a function with the constants of the options' size: units, slots, peers and bytes of a frame.
 macro_rules! with_size {
@@ -30,9 +31,19 @@ impl Options {
         with_size!(self, limit())
     }
 
+    /// Bytes of a frame at most.
+    pub(crate) fn frame(&self) -> usize {
+        with_size!(self, frame())
+    }
+
     /// The memory of one node, all of it.
     pub(crate) fn ram(&self) -> usize {
         with_size!(self, ram())
+    }
+
+    /// Who looks at what lies on a chip.
+    pub(crate) fn observer(&self) -> Observer {
+        with_size!(self, observer())
     }
 
     /// A node's life.
@@ -46,6 +57,14 @@ pub(crate) type Life = Pin<Box<dyn Future<Output = ()>>>;
 
 fn limit<const UNITS: usize, const SLOTS: usize, const PEERS: usize, const FRAME: usize>() -> usize {
     command_limit(UNITS * UNIT, FRAME).unwrap_or(0)
+}
+
+fn observer<const UNITS: usize, const SLOTS: usize, const PEERS: usize, const FRAME: usize>() -> Observer {
+    observe::<FRAME>
+}
+
+const fn frame<const UNITS: usize, const SLOTS: usize, const PEERS: usize, const FRAME: usize>() -> usize {
+    FRAME
 }
 
 const fn ram<const UNITS: usize, const SLOTS: usize, const PEERS: usize, const FRAME: usize>() -> usize {

@@ -1,59 +1,35 @@
-//! The durable log of each node, which survives what happens to the node, and the store through which the node reaches it.
-//!
-//! ```text
-//!   begin(batch)           complete()
-//!        |  latency, stall      |
-//!   -----+----------------------+---->   durable
-//!        '-- power loss: any prefix of the batch is durable, noise may follow it
-//! ```
+//! The log store of each node: the very one that firmware uses, on a simulated chip, with everybody told what becomes durable.
 
 use std::rc::Rc;
 
 use allocation_counter::opt_out;
-use quoring::{LogStore, ReadError};
-use quoring_core::{LogIndex, Recovery};
-use quoring_ring::{Kind, Record, RecordError, Records, extend};
+use embassy_futures::block_on;
+use quoring::store::paged::{self, PagedLog};
+use quoring::{LogStore, ReadError, SnapshotError, Space};
+use quoring_core::{EntryId, LogIndex, Recovery, Snapshot};
+use quoring_ring::{Checksum, DEFAULT_CRC32C, HEADER, Header, Kind, Record, Records, extend};
 
+use crate::chip::{Bus, ChipError};
+use crate::findings::Findings;
+use crate::hardware::LOG_PAGES;
 use crate::options::Planted;
-use crate::prng::Prng;
 use crate::tally::Fault;
-use crate::timeline::Micros;
 use crate::trace::Source;
-use crate::world::World;
+use crate::world::{CLUSTER, World};
 
-/// What a store is like at the moment.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Mood {
-    /// A write or read takes this long, up to double at random ...
-    pub(crate) latency: Micros,
-    /// ... times this.
-    pub(crate) slowness: u64,
-    /// It hangs until then.
-    pub(crate) stalled_until: Micros,
-    /// The next operation fails.
-    pub(crate) fails: bool,
-}
+/// What lies on the chip: records of up to `RECORD` bytes, in words of up to 256.
+type Log<const RECORD: usize> = PagedLog<Bus, { LOG_PAGES as usize }, 256, RECORD>;
 
-/// The medium of one node.
-pub(crate) struct Medium {
-    /// Records end to end, then, after a torn write, the tear.
-    bytes: Vec<u8>,
-    /// End of the whole records.
-    whole: usize,
-    /// Where the newest record of entry `index` lies is at `index - 1`.
-    places: Vec<Place>,
-    /// The write that is going on.
-    writing: Option<Vec<u8>>,
-    pub(crate) mood: Mood,
-    /// An operation has failed, and the node was told.
-    pub(crate) failed: bool,
-    prng: Prng,
-}
+/// Why the store failed.
+type Error = paged::Error<ChipError>;
 
-#[derive(Clone, Copy)]
-struct Place {
-    start: usize,
-    end: usize,
+/// What a node has been doing with its store. After a loss of power only part of it may be durable.
+#[derive(Debug, Default)]
+pub(crate) struct Unsettled {
+    /// The batch that is being appended.
+    pub(crate) batch: Vec<u8>,
+    /// The snapshot that is being finished.
+    pub(crate) snapshot: Option<Snapshot>,
 }
 
 /// A record that has become durable.
@@ -63,250 +39,283 @@ pub(crate) enum Durable<'b> {
     Entry { index: u64, term: u32, kind: Kind, payload: &'b [u8] },
     /// A vote, as its record's flags tell it.
     Vote { term: u32, flags: u8 },
+    /// The log starts anew behind this entry.
+    Start { index: u64, term: u32 },
 }
 
-/// What a power loss did to the write that was going on.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Tear {
-    /// Bytes of the batch that are on the medium ...
-    pub(crate) kept: usize,
-    /// ... of this many.
-    pub(crate) of: usize,
-}
-
-impl Medium {
-    pub(crate) fn new(seed: u64, node: usize, latency: Micros) -> Self {
-        let mood = Mood { latency, slowness: 1, stalled_until: 0, fails: false };
-        let prng = Prng::new(seed ^ (node as u64) << 56, "store");
-        Self { bytes: Vec::new(), whole: 0, places: Vec::new(), writing: None, mood, failed: false, prng }
-    }
-
-    /// A batch begins to be written. False if another still is: its future was dropped, and nobody has recovered the log since.
-    fn begin(&mut self, batch: &[u8]) -> bool {
-        let clean = self.writing.is_none() && self.whole == self.bytes.len();
-        self.writing = Some(batch.to_vec());
-        clean
-    }
-
-    /// The batch is durable; each of its records is shown to `durable`.
-    ///
-    /// # Errors
-    /// The batch was not a sequence of whole records.
-    fn complete(&mut self, durable: &mut dyn FnMut(Durable<'_>)) -> Result<(), RecordError> {
-        let Some(batch) = self.writing.take() else { return Ok(()) };
-        self.bytes.extend_from_slice(&batch);
-        let error = self.absorb(durable);
-        self.bytes.truncate(self.whole);
-        error.map_or(Ok(()), Err)
-    }
-
-    /// Power is lost. Of the write that was going on, any prefix may be durable, torn at any byte, and noise may follow the tear.
-    pub(crate) fn lose_power(&mut self, durable: &mut dyn FnMut(Durable<'_>)) -> Option<Tear> {
-        let batch = self.writing.take()?;
-        let kept = match self.prng.below(8) {
-            0 => 0,
-            1 => batch.len(),
-            _ => self.prng.below(batch.len() as u64 + 1) as usize,
-        };
-        self.bytes.extend_from_slice(&batch[..kept]);
-        self.absorb(durable);
-        if let Some(&missing) = batch.get(kept)
-            && self.prng.chance(300_000)
-        {
-            // Not what was to come there, or the tear might be whole after all.
-            self.bytes.push(!missing);
-            self.bytes.extend((0..self.prng.below(64)).map(|_| self.prng.next() as u8));
-        }
-        Some(Tear { kept, of: batch.len() })
-    }
-
-    /// Shows every valid record to `log` and cuts off the tear. False if that is not all that was durable.
-    fn recover(&mut self, log: &mut Recovery) -> bool {
-        let mut valid = 0;
-        for record in Records::new(&self.bytes) {
-            match record {
-                Ok(record) if log.record(&record).is_ok() => valid += record.bytes.len(),
-                _ => break,
-            }
-        }
-        let complete = valid == self.whole && log.last() == LogIndex(self.places.len() as u64);
-        self.bytes.truncate(self.whole);
-        complete
-    }
-
-    /// Loses the last bytes, as no store must.
-    fn forget(&mut self) {
-        self.bytes.truncate(self.whole.saturating_sub(1));
-    }
-
-    fn read(&self, index: LogIndex, buffer: &mut [u8]) -> Result<usize, ReadError<MediumFailed>> {
-        let place = index.0.checked_sub(1).and_then(|place| self.places.get(usize::try_from(place).ok()?));
-        let Place { start, end } = *place.ok_or(ReadError::Missing)?;
-        let (record, fits) = (&self.bytes[start..end], buffer.len().min(end - start));
-        buffer[..fits].copy_from_slice(&record[..fits]);
-        if fits < record.len() { Err(ReadError::TooSmall(record.len())) } else { Ok(fits) }
-    }
-
-    /// Whether a write is going on.
-    pub(crate) const fn is_writing(&self) -> bool {
-        self.writing.is_some()
-    }
-
-    /// How long the next operation takes, and until when it waits for the store at least.
-    fn wait(&mut self, now: Micros) -> Micros {
-        now + (self.mood.latency + self.prng.below(self.mood.latency + 1)) * self.mood.slowness
-    }
-
-    /// Takes the whole records behind those known into the log, and says what stopped it before the end of the bytes.
-    fn absorb(&mut self, durable: &mut dyn FnMut(Durable<'_>)) -> Option<RecordError> {
-        for record in Records::new(&self.bytes[self.whole..]) {
-            let record = match record {
-                Ok(record) => record,
-                Err(error) => return Some(error),
-            };
-            let start = self.whole;
-            self.whole += record.bytes.len();
-            durable(Self::index(&mut self.places, &record, Place { start, end: self.whole }));
-        }
-        None
-    }
-
-    fn index<'b>(places: &mut Vec<Place>, record: &Record<'b>, place: Place) -> Durable<'b> {
+impl<'b> Durable<'b> {
+    /// What a record is, on a log that ends with entry `last`.
+    pub(crate) fn of(record: &Record<'b>, last: u64) -> Self {
         let header = record.header;
-        if header.kind == Kind::Vote {
-            return Durable::Vote { term: header.term, flags: header.flags };
+        match (header.kind, record.start()) {
+            (Kind::Start, Some(index)) => Self::Start { index, term: header.term },
+            (Kind::Vote, _) => Self::Vote { term: header.term, flags: header.flags },
+            (kind, _) => {
+                let index = extend(last, header.index_low);
+                Self::Entry { index, term: header.term, kind, payload: record.payload }
+            }
         }
-        let index = extend(places.len() as u64, header.index_low);
-        // A gap shows up as a log that is longer than its last index says: the checkers compare.
-        places.truncate(index.saturating_sub(1) as usize);
-        places.push(place);
-        Durable::Entry { index, term: header.term, kind: header.kind, payload: record.payload }
     }
 }
 
-/// The medium failed.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct MediumFailed;
-
-/// The present incarnation's handle on its medium.
-pub(crate) struct SimStore {
-    pub(crate) world: Rc<World>,
-    pub(crate) node: usize,
+/// The present incarnation's store.
+pub(crate) struct SimStore<const RECORD: usize> {
+    world: Rc<World>,
+    node: usize,
+    log: Log<RECORD>,
+    /// What a lying store has said to be durable.
+    owed: Vec<u8>,
 }
 
-impl LogStore for SimStore {
-    type Error = MediumFailed;
-
-    async fn recover(&mut self, log: &mut Recovery) -> Result<(), MediumFailed> {
-        self.ready().await;
-        if self.world.has(Planted::ForgetfulStore) {
-            self.world.media[self.node].borrow_mut().forget();
-        }
-        self.world.fail_if_told(self.node)?;
-        let complete = self.world.media[self.node].borrow_mut().recover(log);
-        self.world.oracle.borrow_mut().recovers(self.world.now(), self.node, complete);
-        Ok(())
+impl<const RECORD: usize> SimStore<RECORD> {
+    pub(crate) fn new(world: Rc<World>, node: usize, salt: u32) -> Self {
+        let log = open(Bus::new(Rc::clone(&world), node)).with_salt(salt);
+        Self { world, node, log, owed: Vec::new() }
     }
 
-    async fn append(&mut self, batch: &[u8]) -> Result<(), MediumFailed> {
-        let (world, node) = (&self.world, self.node);
-        let lies = world.has(Planted::LyingStore);
+    async fn write(&mut self, batch: &[u8]) -> Result<(), Error> {
+        let (world, node) = (Rc::clone(&self.world), self.node);
+        opt_out(|| world.begins_batch(node, batch));
+        let written = self.log.append(batch).await;
         opt_out(|| {
-            if lies {
-                let _ = world.finish_write(node);
+            if written.is_ok() {
+                world.settles_batch(node);
             }
-            let clean = world.media[node].borrow_mut().begin(batch);
-            world.oracle.borrow_mut().writes(world.now(), node, clean);
-            world.trace(Source::Node(node), "write", format_args!("{} bytes", batch.len()));
+            world.notes_space(node, &self.log.space());
         });
-        if lies {
-            return Ok(()); // It is written before the next write begins.
-        }
-        self.ready().await;
-        let mut outcome = Ok(());
-        opt_out(|| outcome = world.finish_write(node));
-        outcome
+        written
     }
 
-    async fn read(&mut self, index: LogIndex, buffer: &mut [u8]) -> Result<usize, ReadError<MediumFailed>> {
-        self.ready().await;
-        self.world.fail_if_told(self.node).map_err(ReadError::Store)?;
-        self.world.media[self.node].borrow().read(index, buffer)
+    fn fails<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
+        result.inspect_err(|error| opt_out(|| self.world.store_fails(self.node, error)))
+    }
+
+    fn snapshot_fails<T>(&self, result: Result<T, SnapshotError<Error>>) -> Result<T, SnapshotError<Error>> {
+        if let Err(SnapshotError::Store(error)) = &result {
+            opt_out(|| self.world.store_fails(self.node, error));
+        }
+        result
     }
 }
 
-impl SimStore {
-    /// Waits as long as an operation takes now, and until the store no longer hangs.
-    async fn ready(&self) {
-        let (world, medium) = (&self.world, &self.world.media[self.node]);
-        if medium.borrow().mood.slowness >= 10 {
-            world.count(Fault::StoreSlow);
-        }
-        let usual = medium.borrow_mut().wait(world.now());
-        world.sleep_until(usual).await;
-        if medium.borrow().mood.stalled_until > world.now() {
-            world.count(Fault::StoreStalls);
-            world.trace(Source::Node(self.node), "store hangs", format_args!(""));
-        }
-        // It may be told to hang longer while it hangs.
-        while medium.borrow().mood.stalled_until > world.now() {
-            if world.has(Planted::ImpatientStore) {
-                let clean = medium.borrow_mut().begin(&[]);
-                world.oracle.borrow_mut().writes(world.now(), self.node, clean);
+impl<const RECORD: usize> LogStore for SimStore<RECORD> {
+    type Error = Error;
+
+    async fn recover(&mut self, log: &mut Recovery) -> Result<(), Error> {
+        let (world, node) = (Rc::clone(&self.world), self.node);
+        world.plant::<RECORD>(node);
+        let before = world.chips[node].borrow().changes();
+        let recovered = self.log.recover(log).await;
+        let touched = world.chips[node].borrow().changes() != before;
+        world.recovers(node, recovered.is_ok(), touched);
+        self.fails(recovered)
+    }
+
+    async fn append(&mut self, batch: &[u8]) -> Result<(), Error> {
+        if self.world.has(Planted::LyingStore) {
+            let owed = std::mem::take(&mut self.owed);
+            if !owed.is_empty() {
+                self.write(&owed).await?;
             }
-            let until = medium.borrow().mood.stalled_until;
-            world.sleep_until(until).await;
+            opt_out(|| self.owed = batch.to_vec());
+            return Ok(());
         }
+        let written = self.write(batch).await;
+        self.fails(written)
+    }
+
+    async fn read(&mut self, index: LogIndex, buffer: &mut [u8]) -> Result<usize, ReadError<Error>> {
+        let read = self.log.read(index, buffer).await;
+        if let Err(ReadError::Store(error)) = &read {
+            opt_out(|| self.world.store_fails(self.node, error));
+        }
+        read
+    }
+
+    fn space(&self) -> Space {
+        self.log.space()
+    }
+
+    fn purge(&mut self, index: LogIndex) {
+        self.log.purge(index);
+    }
+
+    async fn tidy(&mut self) -> Result<bool, Error> {
+        let tidied = self.log.tidy().await;
+        self.world.notes_space(self.node, &self.log.space());
+        self.fails(tidied)
+    }
+
+    fn snapshot_limit(&self) -> u64 {
+        self.log.snapshot_limit()
+    }
+
+    async fn begin_snapshot(&mut self, last: EntryId) -> Result<(), Error> {
+        let begun = self.log.begin_snapshot(last).await;
+        self.fails(begun)
+    }
+
+    async fn write_snapshot(&mut self, last: EntryId, offset: u64, bytes: &[u8]) -> Result<(), SnapshotError<Error>> {
+        let written = self.log.write_snapshot(last, offset, bytes).await;
+        self.snapshot_fails(written)
+    }
+
+    async fn finish_snapshot(&mut self, snapshot: &Snapshot) -> Result<(), SnapshotError<Error>> {
+        if self.world.has(Planted::ForgetfulSnapshot) {
+            return Ok(());
+        }
+        self.world.unsettled[self.node].borrow_mut().snapshot = Some(*snapshot);
+        let finished = self.log.finish_snapshot(snapshot).await;
+        opt_out(|| self.world.settles_snapshot(self.node, finished.is_ok()));
+        self.snapshot_fails(finished)
+    }
+
+    async fn read_snapshot(
+        &mut self,
+        snapshot: &Snapshot,
+        offset: u64,
+        buffer: &mut [u8],
+    ) -> Result<usize, SnapshotError<Error>> {
+        let read = self.log.read_snapshot(snapshot, offset, buffer).await;
+        self.snapshot_fails(read)
     }
 }
 
+// What the observers are told.
 impl World {
-    /// The write that is going on ends, well or badly.
-    fn finish_write(&self, node: usize) -> Result<(), MediumFailed> {
-        let now = self.now();
-        let medium = &mut *self.media[node].borrow_mut();
-        let mut durable = |record: Durable<'_>| self.becomes_durable(node, record);
-        if medium.mood.fails {
-            // Part of the batch may be durable.
-            medium.lose_power(&mut durable);
-            return self.fail(node, medium);
+    /// What a node would find that starts now.
+    pub(crate) fn findings(self: &Rc<Self>, node: usize) -> Result<Findings, String> {
+        (self.observer)(Bus::of_observer(Rc::clone(self), node))
+    }
+
+    /// A node has lost power: part of what it was writing may be durable. False if the chip has rotted so that the node cannot start from it.
+    pub(crate) fn settle(self: &Rc<Self>, node: usize) -> bool {
+        let unsettled = self.unsettled[node].take();
+        let findings = self.findings(node);
+        self.trace(Source::Node(node), "durable", format_args!("{}", summary(&findings)));
+        if findings.is_err() && self.chips[node].borrow().rotten {
+            return false;
         }
-        if let Err(error) = medium.complete(&mut durable) {
-            self.oracle.borrow_mut().wrote_nonsense(now, node, error);
+        self.oracle.borrow_mut().settles(self.now(), node, &findings, &unsettled);
+        true
+    }
+
+    /// Does to a medium what no store must.
+    fn plant<const RECORD: usize>(self: &Rc<Self>, node: usize) {
+        if self.has(Planted::ForgetfulStore) {
+            self.chips[node].borrow_mut().spoil_tail();
         }
-        Ok(())
+        if self.has(Planted::PhantomRecord) {
+            opt_out(|| {
+                let mut log = open::<RECORD>(Bus::of_observer(Rc::clone(self), node));
+                let mut recovery = Recovery::new(CLUSTER, DEFAULT_CRC32C);
+                if block_on(log.recover(&mut recovery)).is_ok() {
+                    let _ = block_on(log.append(&phantom(recovery.last().0 + 1)));
+                }
+            });
+        }
     }
 
-    fn fail_if_told(&self, node: usize) -> Result<(), MediumFailed> {
-        let medium = &mut *self.media[node].borrow_mut();
-        if medium.mood.fails { self.fail(node, medium) } else { Ok(()) }
+    fn recovers(self: &Rc<Self>, node: usize, recovered: bool, touched: bool) {
+        opt_out(|| {
+            if recovered || !self.chips[node].borrow().failed {
+                let findings = self.findings(node);
+                self.oracle.borrow_mut().recovers(self.now(), node, &findings, touched);
+            }
+        });
     }
 
-    fn fail(&self, node: usize, medium: &mut Medium) -> Result<(), MediumFailed> {
-        (medium.mood.fails, medium.failed) = (false, true);
-        self.count(Fault::StoreFailures);
-        self.trace(Source::Node(node), "store fails", format_args!(""));
-        Err(MediumFailed)
+    fn begins_batch(&self, node: usize, batch: &[u8]) {
+        let unsettled = &mut *self.unsettled[node].borrow_mut();
+        unsettled.batch.clear();
+        unsettled.batch.extend_from_slice(batch);
+        self.trace(Source::Node(node), "write", format_args!("{} bytes", batch.len()));
     }
 
-    pub(crate) fn becomes_durable(&self, node: usize, record: Durable<'_>) {
+    fn settles_batch(&self, node: usize) {
+        let batch = std::mem::take(&mut self.unsettled[node].borrow_mut().batch);
         let now = self.now();
-        self.oracle.borrow_mut().durable(now, node, record);
+        for record in Records::new(&batch) {
+            match record {
+                Ok(record) => self.becomes_durable(node, &record),
+                Err(error) => return self.oracle.borrow_mut().wrote_nonsense(now, node, error),
+            }
+        }
+    }
+
+    fn becomes_durable(&self, node: usize, record: &Record<'_>) {
+        let oracle = &mut *self.oracle.borrow_mut();
+        let record = Durable::of(record, oracle.last(node));
+        oracle.durable(self.now(), node, record);
         match record {
             Durable::Entry { index, term, payload, .. } => {
-                self.trace(
-                    Source::Node(node),
-                    "durable",
-                    format_args!("entry {index} of term {term}, {} bytes", payload.len()),
-                );
+                let length = payload.len();
+                self.trace(Source::Node(node), "durable", format_args!("entry {index} of term {term}, {length} bytes"));
             }
             Durable::Vote { term, flags } => {
                 self.trace(Source::Node(node), "durable", format_args!("term {term}, vote {flags:#04x}"));
             }
+            Durable::Start { index, term } => {
+                self.trace(Source::Node(node), "durable", format_args!("start behind entry {index} of term {term}"));
+            }
         }
+    }
+
+    fn settles_snapshot(&self, node: usize, finished: bool) {
+        let Some(snapshot) = self.unsettled[node].borrow_mut().snapshot.take_if(|_| finished) else { return };
+        self.oracle.borrow_mut().snapshot(self.now(), node, &snapshot);
+        let Snapshot { last, length, .. } = snapshot;
+        let (index, term) = (last.index, last.term);
+        let line = format_args!("snapshot up to entry {index} of term {term}, {length} bytes");
+        self.trace(Source::Node(node), "durable", line);
+    }
+
+    fn notes_space(&self, node: usize, space: &Space) {
+        opt_out(|| {
+            if self.oracle.borrow_mut().purges(self.now(), node, space.start.0) {
+                self.trace(Source::Node(node), "purged", format_args!("up to entry {}", space.start));
+            }
+        });
+    }
+
+    fn store_fails(&self, node: usize, error: &Error) {
+        self.count(Fault::StoreFailures);
+        self.trace(Source::Node(node), "store fails", format_args!("{error:?}"));
     }
 }
 
-#[cfg(test)]
-#[path = "store_tests.rs"]
-mod tests;
+/// A no-op that nobody wrote.
+fn phantom(index: u64) -> [u8; HEADER] {
+    let mut header =
+        Header { checksum: 0, term: u32::MAX, index_low: index as u32, len: 0, kind: Kind::NoOp, flags: 0 };
+    header.checksum = Checksum::new(CLUSTER.0, DEFAULT_CRC32C).of(&header, (index >> 32) as u32, &[]);
+    header.encode()
+}
+
+/// Looks at what lies on a chip.
+pub(crate) type Observer = fn(Bus) -> Result<Findings, String>;
+
+/// Looks as a node does.
+pub(crate) fn observe<const RECORD: usize>(bus: Bus) -> Result<Findings, String> {
+    Findings::of(&mut open::<RECORD>(bus))
+}
+
+/// The log on this chip.
+///
+/// # Panics
+/// The hardware was drawn so that no log can lie on it.
+fn open<const RECORD: usize>(bus: Bus) -> Log<RECORD> {
+    let (owner, layout) = (bus.owner(), bus.layout());
+    PagedLog::new(bus, owner, layout).expect("a log fits the hardware")
+}
+
+fn summary(findings: &Result<Findings, String>) -> String {
+    match findings {
+        Ok(Findings { term, vote, snapshot, start, entries }) => {
+            let covered = snapshot.map_or(0, |snapshot| snapshot.last.index.0);
+            let last = start + entries.len() as u64;
+            format!("in all: entries {start} to {last}, a snapshot up to {covered}, term {term}, vote {vote:#04x}")
+        }
+        Err(error) => error.clone(),
+    }
+}

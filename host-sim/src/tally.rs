@@ -24,7 +24,7 @@ pub enum Fault {
     Crashes,
     /// All nodes lost power at once.
     PowerLosses,
-    /// A write was cut by a power loss within its bytes.
+    /// A write was cut by a power loss within its words.
     TornWrites,
     /// A write was lost whole by a power loss.
     LostWrites,
@@ -32,8 +32,22 @@ pub enum Fault {
     StoreStalls,
     /// A write or read met a store slowed down tenfold or more.
     StoreSlow,
-    /// A write or read failed; the node stops until it is started again.
+    /// The store failed; the node stops until it is started again.
     StoreFailures,
+    /// An operation of a chip failed, or never ended.
+    FlashFailures,
+    /// Bits flipped on a chip: its node does not start any more, or goes on from its older snapshot.
+    BitRot,
+    /// A node began with an empty chip long after the others.
+    LateStarts,
+    /// A leader's snapshot took the place of a follower's log.
+    SnapshotsSent,
+    /// A piece of a snapshot was sent that does not go on where the one before it ended.
+    SnapshotsInterrupted,
+    /// An application declined to make a snapshot, or gave it up half-way.
+    SavesAbandoned,
+    /// An application was interrupted while it restored a snapshot.
+    RestoresAbandoned,
     /// A node read a clock that stood still.
     ClockStalls,
     /// A node's clock began to run at another rate.
@@ -50,7 +64,7 @@ pub enum Fault {
 
 impl Fault {
     /// All kinds, in the order of the report.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 28] = [
         Self::Dropped,
         Self::Duplicated,
         Self::Reordered,
@@ -66,6 +80,13 @@ impl Fault {
         Self::StoreStalls,
         Self::StoreSlow,
         Self::StoreFailures,
+        Self::FlashFailures,
+        Self::BitRot,
+        Self::LateStarts,
+        Self::SnapshotsSent,
+        Self::SnapshotsInterrupted,
+        Self::SavesAbandoned,
+        Self::RestoresAbandoned,
         Self::ClockStalls,
         Self::ClockDrifts,
         Self::Pauses,
@@ -92,6 +113,13 @@ impl Fault {
             Self::StoreStalls => "store_stalls",
             Self::StoreSlow => "store_slow",
             Self::StoreFailures => "store_failures",
+            Self::FlashFailures => "flash_failures",
+            Self::BitRot => "bit_rot",
+            Self::LateStarts => "late_starts",
+            Self::SnapshotsSent => "snapshots_sent",
+            Self::SnapshotsInterrupted => "snapshots_interrupted",
+            Self::SavesAbandoned => "saves_abandoned",
+            Self::RestoresAbandoned => "restores_abandoned",
             Self::ClockStalls => "clock_stalls",
             Self::ClockDrifts => "clock_drifts",
             Self::Pauses => "pauses",

@@ -1,4 +1,4 @@
-//! What the nodes of a simulation share: time, links, media, the checkers and the record of what happened.
+//! What the nodes of a simulation share: time, links, chips, the checkers and the record of what happened.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -12,15 +12,18 @@ use quoring_core::{ClusterId, Status};
 
 use crate::application::Application;
 use crate::checker::Oracle;
+use crate::chip::Chip;
 use crate::clock::LocalClock;
 use crate::desk::Desk;
 use crate::event::Event;
+use crate::hardware::Hardware;
 use crate::network::Network;
-use crate::options::Planted;
-use crate::store::Medium;
+use crate::options::{Options, Planted};
+use crate::store::{Observer, Unsettled};
 use crate::tally::{Fault, Tally};
 use crate::timeline::{Micros, SleepId, Timeline};
 use crate::trace::{Source, Trace};
+use crate::transfer::Transfers;
 
 /// The cluster that all simulated nodes belong to.
 pub(crate) const CLUSTER: ClusterId = ClusterId(0x5155_4F52);
@@ -29,8 +32,12 @@ pub(crate) const CLUSTER: ClusterId = ClusterId(0x5155_4F52);
 pub(crate) struct World {
     timeline: RefCell<Timeline<Event>>,
     pub(crate) network: RefCell<Network>,
+    pub(crate) transfers: RefCell<Transfers>,
+    pub(crate) hardware: Hardware,
+    pub(crate) observer: Observer,
     /// One of each for each node.
-    pub(crate) media: Vec<RefCell<Medium>>,
+    pub(crate) chips: Vec<RefCell<Chip>>,
+    pub(crate) unsettled: Vec<RefCell<Unsettled>>,
     pub(crate) clocks: Vec<RefCell<LocalClock>>,
     pub(crate) desks: Vec<RefCell<Desk>>,
     pub(crate) seen: Vec<Cell<Option<Status>>>,
@@ -44,6 +51,8 @@ pub(crate) struct World {
     /// How often clocks were read since then.
     looks: Cell<u32>,
     tally: Cell<Tally>,
+    /// Snapshots that the applications have made.
+    pub(crate) saved: Cell<u64>,
     trace: Trace,
     planted: Option<Planted>,
 }
@@ -51,33 +60,38 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new(
         network: Network,
-        media: Vec<Medium>,
+        (hardware, chips): (Hardware, Vec<Chip>),
         oracle: Oracle,
         trace: Trace,
-        planted: Option<Planted>,
+        options: &Options,
     ) -> Self {
-        let each = |_: &Medium| ();
-        let nodes = media.iter().map(each);
+        let each = |_: &Chip| ();
+        let nodes = chips.iter().map(each);
         Self {
             timeline: RefCell::new(Timeline::new()),
             network: RefCell::new(network),
+            transfers: RefCell::new(Transfers::new(chips.len())),
+            hardware,
+            observer: options.observer(),
+            unsettled: nodes.clone().map(|()| RefCell::default()).collect(),
             clocks: nodes.clone().map(|()| RefCell::new(LocalClock::new(0, 0))).collect(),
             desks: nodes.clone().map(|()| RefCell::default()).collect(),
             seen: nodes.clone().map(|()| Cell::new(None)).collect(),
             halts: nodes.clone().map(|()| Cell::new(None)).collect(),
             applications: nodes.map(|()| RefCell::default()).collect(),
-            media: media.into_iter().map(RefCell::new).collect(),
+            chips: chips.into_iter().map(RefCell::new).collect(),
             oracle: RefCell::new(oracle),
             polled: Cell::default(),
             looks: Cell::new(0),
             tally: Cell::default(),
+            saved: Cell::new(0),
             trace,
-            planted,
+            planted: options.planted,
         }
     }
 
     pub(crate) fn nodes(&self) -> usize {
-        self.media.len()
+        self.chips.len()
     }
 
     pub(crate) fn now(&self) -> Micros {

@@ -1,6 +1,8 @@
 //! State machine safety (Raft section 5.4.3): every node's application is given the committed commands, each once and in order, and only
 //! when they are durable on that node (P5).
 
+use std::collections::BTreeMap;
+
 use quoring_ring::Kind;
 
 use super::Verdict;
@@ -10,11 +12,13 @@ use super::matching::{Entry, Log};
 /// How far each incarnation's application has come.
 pub(crate) struct Apply {
     nodes: Vec<u64>,
+    /// The state after each command, as the first application that came to it had it.
+    states: BTreeMap<u64, u64>,
 }
 
 impl Apply {
     pub(crate) fn new(nodes: usize) -> Self {
-        Self { nodes: vec![0; nodes] }
+        Self { nodes: vec![0; nodes], states: BTreeMap::new() }
     }
 
     /// A new incarnation's application begins anew.
@@ -43,6 +47,43 @@ impl Apply {
             return Err(format!("applied entry {index}, which is not durable on this node"));
         }
         Ok(())
+    }
+
+    /// The application has applied the command of `index`; `state` is what that made of it.
+    pub(crate) fn becomes(&mut self, index: u64, state: u64) -> Verdict {
+        match *self.states.entry(index).or_insert(state) {
+            first if first == state => Ok(()),
+            _ => Err(format!("came to another state than others by applying entry {index}")),
+        }
+    }
+
+    /// The application saves its state, which should be that after `index`.
+    pub(crate) fn saves(&self, index: u64, state: u64) -> Verdict {
+        if self.after(index) == Some(state) {
+            return Ok(());
+        }
+        Err(format!("saved another state than that after entry {index}"))
+    }
+
+    /// The application has restored the state after `index`.
+    pub(crate) fn restores(&mut self, node: usize, index: u64, state: u64, log: &Log) -> Verdict {
+        let before = std::mem::replace(&mut self.nodes[node], index);
+        if index <= before {
+            return Err(format!("restored the state after entry {index} when it had applied entry {before}"));
+        }
+        let covered = log.covered().index;
+        if index > covered.0 {
+            return Err(format!("restored the state after entry {index}; its newest snapshot is up to {covered}"));
+        }
+        if self.after(index) != Some(state) {
+            return Err(format!("restored another state than that after entry {index}"));
+        }
+        Ok(())
+    }
+
+    /// The state after an entry: that after the last command up to it.
+    fn after(&self, index: u64) -> Option<u64> {
+        self.states.range(..=index).next_back().map(|(_, &state)| state)
     }
 }
 

@@ -74,8 +74,14 @@ impl Commit {
         if holds(index) && self.get(index) != Some(entry) {
             return Err(format!("replaced entry {index}, which is committed, by one of term {}", entry.term));
         }
+        self.cuts_off(log, index)
+    }
+
+    /// A node is about to let its log end with entry `index`, or with what it has of it in a snapshot.
+    pub(crate) fn cuts_off(&self, log: &Log, index: u64) -> Verdict {
+        let holds = |place: u64| self.get(place).is_some_and(|committed| log.get(place) == Some(committed));
         match (index + 1..=log.last().min(self.last())).find(|&place| holds(place)) {
-            Some(place) => Err(format!("cut off entry {place}, which is committed, by writing entry {index}")),
+            Some(place) => Err(format!("cut off entry {place}, which is committed, behind entry {index}")),
             None => Ok(()),
         }
     }
@@ -99,7 +105,7 @@ impl Commit {
     fn compare(&mut self, node: usize, end: u64, log: &Log) -> Verdict {
         while self.compared[node] < end {
             let index = self.compared[node] + 1;
-            if log.get(index) != self.get(index) {
+            if !log.holds(index, self.get(index)) {
                 return Err(format!("believes entry {index} of its log committed; another entry is"));
             }
             self.compared[node] = index;

@@ -51,7 +51,7 @@ impl Completeness {
         let Some((_, needed)) = office.due.take_if(|(accepted, _)| !status.flushed.precedes(*accepted)) else {
             return Ok(());
         };
-        match (1..=needed).find(|&index| logs.of(node).get(index) != commit.get(index)) {
+        match (1..=needed).find(|&index| !logs.of(node).holds(index, commit.get(index))) {
             Some(index) => Err(format!("leads term {} without entry {index}, which was committed before", status.term)),
             None => Ok(()),
         }

@@ -3,10 +3,12 @@
 
 use std::collections::HashMap;
 
+use quoring_core::{EntryId, LogIndex, Snapshot, Term};
 use quoring_ring::{Kind, Records, extend};
 
 use super::Verdict;
 use crate::application::digest;
+use crate::store::Durable;
 
 /// What tells an entry from others.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,26 +38,105 @@ pub(crate) struct Logs {
     replaced: u64,
 }
 
-/// What is durable on one node.
+/// What is durable on one node: its log, what of it has been purged included, and its snapshot.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Log {
+    /// The log was started anew behind this entry.
+    base: EntryId,
+    /// The digest of the log up to there.
+    before: u64,
+    /// The entries behind it.
     entries: Vec<Entry>,
     chains: Vec<u64>,
     /// The highest term of any record.
-    pub(crate) term: u32,
+    term: u32,
     /// The flags of its vote record; 0 for no vote.
-    pub(crate) vote: u8,
+    vote: u8,
+    /// Entries up to this one are gone from the medium.
+    pub(crate) start: u64,
+    /// The newest one.
+    pub(crate) snapshot: Option<Snapshot>,
 }
 
 impl Log {
     /// The last index.
     pub(crate) fn last(&self) -> u64 {
-        self.entries.len() as u64
+        self.base.index.0 + self.entries.len() as u64
     }
 
-    /// The entry `index`.
+    /// The entry `index`, unless the log was started anew behind it.
     pub(crate) fn get(&self, index: u64) -> Option<&Entry> {
-        self.entries.get(usize::try_from(index.checked_sub(1)?).ok()?)
+        let place = index.checked_sub(self.base.index.0 + 1)?;
+        self.entries.get(usize::try_from(place).ok()?)
+    }
+
+    /// The last entry that the snapshot covers.
+    pub(crate) fn covered(&self) -> EntryId {
+        self.snapshot.map_or(EntryId::ZERO, |snapshot| snapshot.last)
+    }
+
+    /// Whether the effect of this entry is durable here.
+    pub(crate) fn holds(&self, index: u64, entry: Option<&Entry>) -> bool {
+        index <= self.covered().index.0 || self.get(index) == entry
+    }
+
+    /// The end of all that is durable here.
+    pub(crate) fn end(&self) -> u64 {
+        self.last().max(self.covered().index.0)
+    }
+
+    /// The last entry of a node that starts with this: that of its snapshot, if the log ends before it or contradicts it.
+    pub(crate) fn resumes(&self) -> u64 {
+        let covered = self.covered();
+        let term = if covered.index == self.base.index {
+            Some(self.base.term.0)
+        } else {
+            self.get(covered.index.0).map(|entry| entry.term)
+        };
+        if term == Some(covered.term.0) { self.last() } else { covered.index.0 }
+    }
+
+    /// The highest term that is durable here.
+    pub(crate) fn term(&self) -> u32 {
+        self.term.max(self.covered().term.0)
+    }
+
+    /// The vote in that term, as the flags of a vote record say it; 0 for none.
+    pub(crate) fn vote(&self) -> u8 {
+        if self.term == self.term() { self.vote } else { 0 }
+    }
+
+    /// The log after this record. Entries that do not follow on it are not taken.
+    pub(crate) fn record(&mut self, record: &Durable<'_>) {
+        match *record {
+            Durable::Vote { term, flags } => {
+                self.sees_term(term);
+                if term == self.term && flags != 0 {
+                    self.vote = flags;
+                }
+            }
+            Durable::Entry { index, term, kind, payload } => self.put(index, Entry::new(term, kind, payload)),
+            Durable::Start { index, term } => self.begin(index, term, 0),
+        }
+    }
+
+    fn put(&mut self, index: u64, entry: Entry) {
+        self.sees_term(entry.term);
+        let Some(place) = index.checked_sub(self.base.index.0 + 1) else { return };
+        self.entries.truncate(place as usize);
+        self.chains.truncate(place as usize);
+        let chain = entry.chain(self.chains.last().copied().unwrap_or(self.before));
+        self.entries.push(entry);
+        self.chains.push(chain);
+        self.start = self.start.min(index - 1);
+    }
+
+    fn begin(&mut self, index: u64, term: u32, before: u64) {
+        self.sees_term(term);
+        (self.base, self.before) = (EntryId { term: Term(term), index: LogIndex(index) }, before);
+        self.entries.clear();
+        self.chains.clear();
+        self.start = index;
     }
 
     fn sees_term(&mut self, term: u32) {
@@ -83,29 +164,39 @@ impl Logs {
         self.nodes.iter()
     }
 
+    /// The medium of a node is lost.
+    pub(crate) fn lose(&mut self, node: usize) {
+        self.nodes[node] = Log::default();
+    }
+
+    pub(crate) fn of_mut(&mut self, node: usize) -> &mut Log {
+        &mut self.nodes[node]
+    }
+
     /// A vote record is durable.
     pub(crate) fn vote(&mut self, node: usize, term: u32, flags: u8) {
-        let log = &mut self.nodes[node];
-        log.sees_term(term);
-        if term == log.term && flags != 0 {
-            log.vote = flags;
+        self.nodes[node].record(&Durable::Vote { term, flags });
+    }
+
+    /// The log starts anew behind this entry.
+    pub(crate) fn begin(&mut self, node: usize, index: u64, term: u32) -> Verdict {
+        let before = self.chains.get(&(index, term)).copied();
+        self.nodes[node].begin(index, term, before.unwrap_or(0));
+        match before {
+            Some(_) => Ok(()),
+            None => Err(format!("started its log behind entry {index} of term {term}, which nobody ever had")),
         }
     }
 
     /// An entry is durable; it replaces everything from its index on.
     pub(crate) fn append(&mut self, node: usize, index: u64, entry: Entry) -> Verdict {
         let log = &mut self.nodes[node];
-        if index == 0 || index > log.last() + 1 {
-            return Err(format!("entry {index} was written on a log of {} entries", log.last()));
+        if index <= log.base.index.0 || index > log.last() + 1 {
+            return Err(format!("wrote entry {index} on a log from {} to {}", log.base.index, log.last()));
         }
-        log.sees_term(entry.term);
-        let place = (index - 1) as usize;
-        self.replaced += (log.entries.len() - place) as u64;
-        log.entries.truncate(place);
-        log.chains.truncate(place);
-        let chain = entry.chain(log.chains.last().copied().unwrap_or(0));
-        log.entries.push(entry);
-        log.chains.push(chain);
+        self.replaced += log.last() + 1 - index;
+        log.put(index, entry);
+        let chain = log.chains.last().copied().unwrap_or(0);
         self.meet(index, &entry, chain)
     }
 
@@ -141,10 +232,17 @@ impl Logs {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use quoring_core::NodeSet;
 
     /// A command that is told from others by its text.
     pub(in super::super) fn command(term: u32, text: &str) -> Entry {
         Entry::new(term, Kind::Command, text.as_bytes())
+    }
+
+    /// One up to this entry.
+    pub(in super::super) fn snapshot(index: u64, term: u32) -> Snapshot {
+        let last = EntryId { term: Term(term), index: LogIndex(index) };
+        Snapshot { last, length: 0, checksum: 0, voters: NodeSet::EMPTY }
     }
 
     /// The durable logs of nodes, given the terms of their entries; entries with the same index and term are the same.
@@ -180,10 +278,35 @@ pub(super) mod tests {
     fn a_vote_and_a_term_are_remembered_together() {
         let mut logs = logs(&[&[1]]);
         logs.vote(0, 3, 0x80);
-        assert_eq!((logs.of(0).term, logs.of(0).vote), (3, 0x80));
+        assert_eq!((logs.of(0).term(), logs.of(0).vote()), (3, 0x80));
         logs.vote(0, 3, 0);
-        assert_eq!(logs.of(0).vote, 0x80);
+        assert_eq!(logs.of(0).vote(), 0x80);
         logs.append(0, 2, command(4, "x")).unwrap();
-        assert_eq!((logs.of(0).term, logs.of(0).vote), (4, 0));
+        assert_eq!((logs.of(0).term(), logs.of(0).vote()), (4, 0));
+        logs.vote(0, 4, 0x81);
+        logs.of_mut(0).snapshot = Some(snapshot(1, 4));
+        assert_eq!((logs.of(0).term(), logs.of(0).vote()), (4, 0x81));
+        logs.of_mut(0).snapshot = Some(snapshot(1, 5));
+        assert_eq!((logs.of(0).term(), logs.of(0).vote()), (5, 0));
+    }
+
+    #[test]
+    fn a_log_that_is_started_anew_goes_on_behind_an_entry_that_somebody_had() {
+        let mut logs = logs(&[&[1, 1, 2], &[1]]);
+        assert_eq!(logs.begin(1, 3, 2), Ok(()));
+        assert_eq!((logs.of(1).last(), logs.of(1).start, logs.of(1).get(1)), (3, 3, None));
+        assert_eq!(logs.append(1, 4, command(2, "x")), Ok(()));
+        assert!(logs.append(1, 3, command(2, "x")).is_err(), "before its beginning");
+        assert!(logs.begin(1, 3, 7).is_err());
+    }
+
+    #[test]
+    fn a_node_resumes_behind_its_snapshot_if_its_log_does_not_reach_it_or_contradicts_it() {
+        let resumes = |last, term| {
+            let mut logs = logs(&[&[1, 1, 2, 2]]);
+            logs.of_mut(0).snapshot = Some(snapshot(last, term));
+            logs.of(0).resumes()
+        };
+        assert_eq!([resumes(3, 2), resumes(2, 1), resumes(5, 2), resumes(3, 3)], [4, 4, 5, 3]);
     }
 }

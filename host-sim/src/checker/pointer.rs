@@ -20,8 +20,8 @@ impl Pointers {
     pub(crate) fn starts(&mut self, node: usize, status: &Status, log: &Log) -> Verdict {
         self.nodes[node] = Some(*status);
         let (last, term) = (status.last.0, status.term.0);
-        if (last, term) != (log.last(), log.term) {
-            let (durable, durable_term) = (log.last(), log.term);
+        if (last, term) != (log.resumes(), log.term()) {
+            let (durable, durable_term) = (log.resumes(), log.term());
             return Err(format!(
                 "started with {last} entries in term {term}; durable were {durable} in term {durable_term}"
             ));
@@ -41,6 +41,8 @@ impl Pointers {
             forward("the term", before.term.0.into(), status.term.0.into())?;
             forward("committed", before.committed.0, status.committed.0)?;
             forward("applied", before.applied.0, status.applied.0)?;
+            forward("the snapshot", before.snapshot.0, status.snapshot.0)?;
+            forward("what is purged", before.start.0, status.start.0)?;
             ordered("flushed", before.flushed, "flushed", status.flushed)?;
             ordered("accepted", before.accepted, "accepted", status.accepted)?;
         }
@@ -56,8 +58,12 @@ fn in_order(status: &Status, log: &Log) -> Verdict {
             "applied {applied}, durable {durable}, committed {committed} and last {last} are out of order"
         ));
     }
-    if durable.0 > log.last() {
-        return Err(format!("believes {durable} entries durable; its medium holds {}", log.last()));
+    if durable.0 > log.end() {
+        return Err(format!("believes {durable} entries durable; its medium holds {}", log.end()));
+    }
+    let covered = log.covered().index;
+    if status.snapshot > covered {
+        return Err(format!("believes a snapshot up to {} durable; the newest is up to {covered}", status.snapshot));
     }
     Ok(())
 }

@@ -33,13 +33,13 @@ pub(crate) fn carries(bytes: &[u8], logs: &mut Logs) -> Verdict {
 }
 
 fn says(frame: &Frame<'_>, log: &Log, commit: &Commit) -> Verdict {
-    let recorded = |term: Term, what: &str| match log.term {
+    let recorded = |term: Term, what: &str| match log.term() {
         durable if term.0 <= durable => Ok(()),
         durable => Err(format!("{what} in term {term}; durable is term {durable}")),
     };
     let voted = |term: Term, candidate: NodeId, what: &str| {
         // A later term may be durable already; then the vote was before it, and election safety looks after it.
-        if term.0 < log.term || (term.0 == log.term && log.vote == vote_for(candidate)) {
+        if term.0 < log.term() || (term.0 == log.term() && log.vote() == vote_for(candidate)) {
             return Ok(());
         }
         Err(format!("{what} for node {candidate} in term {term}, and that vote is not durable"))
@@ -58,17 +58,17 @@ fn says(frame: &Frame<'_>, log: &Log, commit: &Commit) -> Verdict {
         }
         Message::AppendAnswer(answer) => {
             recorded(frame.term, "acknowledged")?;
-            if answer.matched.0 > log.last() {
-                return Err(format!("acknowledged entry {}; its medium holds {}", answer.matched, log.last()));
+            if answer.matched.0 > log.end() {
+                return Err(format!("acknowledged entry {}; its medium holds {}", answer.matched, log.end()));
             }
             Ok(())
         }
         Message::AppendRefusal(_) => recorded(frame.term, "refused"),
         Message::InstallSnapshot(chunk) => {
             recorded(frame.term, "sent a snapshot")?;
-            let last = chunk.snapshot.last.index;
-            if last.0 > commit.last() {
-                return Err(format!("sent a snapshot up to {last}; only {} are committed", commit.last()));
+            let (last, covered) = (chunk.snapshot.last.index, log.covered().index);
+            if last > covered {
+                return Err(format!("sent a snapshot up to {last}; the newest that is durable is up to {covered}"));
             }
             Ok(())
         }
