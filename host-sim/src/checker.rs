@@ -166,13 +166,14 @@ pub(crate) struct Oracle {
 }
 
 impl Oracle {
-    pub(crate) fn new(nodes: usize) -> Self {
+    /// For so many nodes, whose applications begin with this state.
+    pub(crate) fn new(nodes: usize, state: u64) -> Self {
         Self {
             logs: Logs::new(nodes),
             election: Election::default(),
             completeness: Completeness::new(nodes),
             commit: Commit::new(nodes),
-            apply: Apply::new(nodes),
+            apply: Apply::new(nodes, state),
             pointers: Pointers::new(nodes),
             history: History::default(),
             memory: Memory::default(),

@@ -27,6 +27,9 @@ use crate::world::{CLUSTER, World};
 const READ_SPEED: Micros = 16;
 const ERASE: Micros = 2;
 
+/// Bytes of the checksum that ends what is written.
+const CHECKSUM: u32 = 4;
+
 /// What a chip is like at the moment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Mood {
@@ -150,10 +153,11 @@ impl Chip {
         offset
     }
 
-    /// Whether a flipped bit there may look like a torn write: the last word that was written or, where words are not ordered, any of the last write.
+    /// Whether a flipped bit there may look like a torn write: in the checksum that ends the last write and the word that holds it or, where words are not
+    /// ordered, in any of it.
     pub(crate) fn looks_torn(&self, offset: u32) -> bool {
         let Geometry { word, ordered, .. } = self.flash.geometry();
-        self.last.contains(&offset) && (!ordered || offset / word == (self.last.end - 1) / word)
+        self.last.contains(&offset) && (!ordered || self.last.end - offset <= word.max(CHECKSUM))
     }
 
     /// Spoils the last word that was written.

@@ -24,6 +24,7 @@ use crate::network::Network;
 use crate::options::Options;
 use crate::prng::Prng;
 use crate::size::Life;
+use crate::store::summary;
 use crate::tally::Fault;
 use crate::timeline::Micros;
 use crate::trace::{Source, Trace};
@@ -112,7 +113,13 @@ impl Cluster {
         let hardware = Hardware::new(&options);
         let chips = (0..nodes).map(|node| Chip::new(seed, node, hardware.geometry, swarm.store_latency)).collect();
         let network = Network::new(nodes, seed, swarm.fair_weather());
-        let world = Rc::new(World::new(network, (hardware, chips), Oracle::new(nodes), trace, &options));
+        let world = Rc::new(World::new(
+            network,
+            (hardware, chips),
+            Oracle::new(nodes, Application::new(hardware.journal).digest()),
+            trace,
+            &options,
+        ));
         let mut prng = Prng::new(seed, "cluster");
         let entries = workload.entries();
         let span = if faults == FaultSet::None { 0 } else { (entries * FAULTS_PER_ENTRY).clamp(FAULTS.0, FAULTS.1) };
@@ -139,6 +146,7 @@ impl Cluster {
 
     /// Runs to the end. `progress` is told how many commands have been answered, now and then.
     pub(crate) fn run(&mut self, progress: &mut dyn FnMut(u64)) {
+        self.world.trace(Source::Simulator, "hardware", format_args!("{}", self.world.hardware));
         for node in 0..self.members.len() {
             match self.swarm.late {
                 Some((late, moment)) if late == node => self.world.arrange(moment, Event::Starts(node)),
@@ -270,9 +278,12 @@ impl Cluster {
         self.world.trace(Source::Node(node), "halts", format_args!("{halt}"));
         if !std::mem::take(&mut self.world.chips[node].borrow_mut().failed) {
             // All its tasks end, one after another.
+            if self.members[node].repaired {
+                return;
+            }
             if self.world.chips[node].borrow().rotten {
                 self.lose(node, Health::Lost);
-            } else if !self.members[node].repaired {
+            } else {
                 self.world.oracle.borrow_mut().stops(self.world.now(), node, &halt.to_string());
             }
             return;
@@ -448,13 +459,14 @@ impl Cluster {
         let world = Rc::clone(&self.world);
         let rotten = world.chips.iter().filter(|chip| chip.borrow().rotten).count();
         let is_text = matches!(self.options.workload, Workload::Lines(_));
-        if is_text || (rotten + 1) * 2 >= self.members.len() || self.members[node].life.is_some() {
+        let member = &self.members[node];
+        if is_text || member.is_lost() || member.life.is_some() || (rotten + 1) * 2 >= self.members.len() {
             return;
         }
         let offset = world.chips[node].borrow_mut().rot(tail);
         let findings = world.findings(node);
         let rot = world.oracle.borrow_mut().rots(node, &findings);
-        world.trace(Source::Node(node), "rots", format_args!("at {offset:#x}: {rot:?}, {findings:?}"));
+        world.trace(Source::Node(node), "rots", format_args!("at {offset:#x}: {rot:?}, {}", summary(&findings)));
         match rot {
             Rot::Harmless => return,
             Rot::Survived => {}

@@ -309,7 +309,8 @@ fn open<const RECORD: usize>(bus: Bus) -> Log<RECORD> {
     PagedLog::new(bus, owner, layout).expect("a log fits the hardware")
 }
 
-fn summary(findings: &Result<Findings, String>) -> String {
+/// In one line.
+pub(crate) fn summary(findings: &Result<Findings, String>) -> String {
     match findings {
         Ok(Findings { term, vote, snapshot, start, entries }) => {
             let covered = snapshot.map_or(0, |snapshot| snapshot.last.index.0);

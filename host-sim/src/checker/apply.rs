@@ -17,8 +17,9 @@ pub(crate) struct Apply {
 }
 
 impl Apply {
-    pub(crate) fn new(nodes: usize) -> Self {
-        Self { nodes: vec![0; nodes], states: BTreeMap::new() }
+    /// Applications that begin with this state.
+    pub(crate) fn new(nodes: usize, state: u64) -> Self {
+        Self { nodes: vec![0; nodes], states: BTreeMap::from([(0, state)]) }
     }
 
     /// A new incarnation's application begins anew.
@@ -102,7 +103,7 @@ mod tests {
         }
         let mut commit = Commit::new(3);
         commit.advance(0, &status(2, [3, 3, 0, 3]), &logs).unwrap();
-        (logs, commit, Apply::new(3))
+        (logs, commit, Apply::new(3, 7))
     }
 
     #[test]
