@@ -276,9 +276,9 @@ impl Oracle {
         self.judge(Checker::Recovery, now, node, Err(what));
     }
 
-    /// The node's medium counts no more.
+    /// The node's medium counts no more, and the node must not start from it. What others made of it while it did count stays right: who has
+    /// acknowledged an entry and never votes again elects nobody without it.
     pub(crate) fn lose(&mut self, node: usize) {
-        self.logs.lose(node);
         self.lost[node] = true;
     }
 

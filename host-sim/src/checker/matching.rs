@@ -164,11 +164,6 @@ impl Logs {
         self.nodes.iter()
     }
 
-    /// The medium of a node is lost.
-    pub(crate) fn lose(&mut self, node: usize) {
-        self.nodes[node] = Log::default();
-    }
-
     pub(crate) fn of_mut(&mut self, node: usize) -> &mut Log {
         &mut self.nodes[node]
     }
