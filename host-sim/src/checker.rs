@@ -423,18 +423,15 @@ impl Oracle {
         self.judge(Checker::StateMachineSafety, now, node, verdict);
     }
 
-    /// The node's application saves its state, that after `index`.
-    pub(crate) fn saves(&mut self, now: Micros, node: usize, index: u64, state: u64) {
-        let verdict = self.apply.saves(index, state);
+    /// The node's application saves its state, that after `index`, in these bytes.
+    pub(crate) fn saves(&mut self, now: Micros, node: usize, index: u64, state: u64, bytes: &[u8]) {
+        let verdict = self.apply.saves(index, state, bytes);
         self.judge(Checker::StateMachineSafety, now, node, verdict);
     }
 
-    /// The node's application has restored the state after `index`; nothing if it was none.
-    pub(crate) fn restores(&mut self, now: Micros, node: usize, index: u64, state: Option<u64>) {
-        let verdict = match state {
-            Some(state) => self.apply.restores(node, index, state, self.logs.of(node)),
-            None => Err(format!("restored something other than a state after entry {index}")),
-        };
+    /// The node's application has restored the state after `index` from these bytes; nothing, if that is no state.
+    pub(crate) fn restores(&mut self, now: Micros, node: usize, index: u64, state: Option<u64>, bytes: &[u8]) {
+        let verdict = self.apply.restores(node, index, state, bytes, self.logs.of(node));
         self.judge(Checker::StateMachineSafety, now, node, verdict);
     }
 

@@ -51,6 +51,8 @@ pub(crate) struct Chip {
     pub(crate) failed: bool,
     /// Bits have flipped while the node was down.
     pub(crate) rotten: bool,
+    /// How often it lost power or was damaged.
+    forces: u64,
     /// What is going on.
     operation: Option<Operation>,
     /// It hangs until its power is cut.
@@ -95,6 +97,7 @@ impl Chip {
             mood: Mood { latency, slowness: 1, stalled_until: 0, fails: false },
             failed: false,
             rotten: false,
+            forces: 0,
             operation: None,
             stuck: false,
             last: 0..0,
@@ -107,10 +110,10 @@ impl Chip {
         &self.flash
     }
 
-    /// How often something was written or erased.
-    pub(crate) const fn changes(&self) -> u64 {
+    /// Differs whenever the chip holds something else: how often something was written, erased, or changed by other forces.
+    pub(crate) const fn state(&self) -> u64 {
         let counters = self.flash.counters();
-        counters.words + counters.erases
+        counters.words + counters.erases + self.forces
     }
 
     /// Whether something is being written or erased.
@@ -137,6 +140,7 @@ impl Chip {
         let torn = self.operation.take().and_then(|operation| self.tear(&operation));
         self.flash.cut_now();
         self.flash.restore_power();
+        self.forces += 1;
         torn
     }
 
@@ -150,6 +154,7 @@ impl Chip {
             self.flash.flip(byte, self.prng.below(8) as u8);
         }
         self.rotten = true;
+        self.forces += 1;
         offset
     }
 
@@ -164,6 +169,7 @@ impl Chip {
     pub(crate) fn spoil_tail(&mut self) {
         if !self.last.is_empty() {
             self.flash.spoil(self.last.end - 1);
+            self.forces += 1;
         }
     }
 

@@ -83,7 +83,7 @@ impl World {
         let application = self.applications[node].borrow();
         let state = application.save();
         self.trace(Source::Node(node), "saves", format_args!("the state after entry {index}, {} bytes", state.len()));
-        self.oracle.borrow_mut().saves(self.now(), node, index, application.digest());
+        self.oracle.borrow_mut().saves(self.now(), node, index, application.digest(), &state);
         state
     }
 
@@ -91,7 +91,7 @@ impl World {
         self.trace(Source::Node(node), "restores", format_args!("the state after entry {index}"));
         let application = Application::restore(self.hardware.journal, state);
         let digest = application.as_ref().map(Application::digest);
-        self.oracle.borrow_mut().restores(self.now(), node, index, digest);
+        self.oracle.borrow_mut().restores(self.now(), node, index, digest, state);
         self.applications[node].replace(application.unwrap_or_default());
     }
 

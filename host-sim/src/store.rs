@@ -104,9 +104,9 @@ impl<const RECORD: usize> LogStore for SimStore<RECORD> {
     async fn recover(&mut self, log: &mut Recovery) -> Result<(), Error> {
         let (world, node) = (Rc::clone(&self.world), self.node);
         world.plant::<RECORD>(node);
-        let before = world.chips[node].borrow().changes();
+        let before = world.chips[node].borrow().state();
         let recovered = self.log.recover(log).await;
-        let touched = world.chips[node].borrow().changes() != before;
+        let touched = world.chips[node].borrow().state() != before;
         world.recovers(node, recovered.is_ok(), touched);
         self.fails(recovered)
     }
@@ -183,9 +183,14 @@ impl<const RECORD: usize> LogStore for SimStore<RECORD> {
 
 // What the observers are told.
 impl World {
-    /// What a node would find that starts now.
-    pub(crate) fn findings(self: &Rc<Self>, node: usize) -> Result<Findings, String> {
-        (self.observer)(Bus::of_observer(Rc::clone(self), node))
+    /// What a node would find that starts now. Nobody looks twice at a chip that has not changed.
+    pub(crate) fn findings(self: &Rc<Self>, node: usize) -> Rc<Result<Findings, String>> {
+        let state = self.chips[node].borrow().state();
+        let known = self.findings[node].take().filter(|(of, _)| *of == state);
+        let (_, findings) =
+            known.unwrap_or_else(|| (state, Rc::new((self.observer)(Bus::of_observer(Rc::clone(self), node)))));
+        self.findings[node].replace(Some((state, Rc::clone(&findings))));
+        findings
     }
 
     /// A node has lost power: part of what it was writing may be durable. False if the chip has rotted so that the node cannot start from it.
@@ -291,6 +296,9 @@ fn phantom(index: u64) -> [u8; HEADER] {
     header.checksum = Checksum::new(CLUSTER.0, DEFAULT_CRC32C).of(&header, (index >> 32) as u32, &[]);
     header.encode()
 }
+
+/// What was found on a chip in this state of it.
+pub(crate) type Found = (u64, Rc<Result<Findings, String>>);
 
 /// Looks at what lies on a chip.
 pub(crate) type Observer = fn(Bus) -> Result<Findings, String>;

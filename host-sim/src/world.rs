@@ -19,7 +19,7 @@ use crate::event::Event;
 use crate::hardware::Hardware;
 use crate::network::Network;
 use crate::options::{Options, Planted};
-use crate::store::{Observer, Unsettled};
+use crate::store::{Found, Observer, Unsettled};
 use crate::tally::{Fault, Tally};
 use crate::timeline::{Micros, SleepId, Timeline};
 use crate::trace::{Source, Trace};
@@ -38,6 +38,8 @@ pub(crate) struct World {
     /// One of each for each node.
     pub(crate) chips: Vec<RefCell<Chip>>,
     pub(crate) unsettled: Vec<RefCell<Unsettled>>,
+    /// What was last found on each chip, in that state of it.
+    pub(crate) findings: Vec<RefCell<Option<Found>>>,
     pub(crate) clocks: Vec<RefCell<LocalClock>>,
     pub(crate) desks: Vec<RefCell<Desk>>,
     pub(crate) seen: Vec<Cell<Option<Status>>>,
@@ -73,6 +75,7 @@ impl World {
             transfers: RefCell::new(Transfers::new(chips.len())),
             hardware,
             observer: options.observer(),
+            findings: nodes.clone().map(|()| RefCell::default()).collect(),
             unsettled: nodes.clone().map(|()| RefCell::default()).collect(),
             clocks: nodes.clone().map(|()| RefCell::new(LocalClock::new(0, 0))).collect(),
             desks: nodes.clone().map(|()| RefCell::default()).collect(),

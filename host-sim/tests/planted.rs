@@ -6,7 +6,7 @@ use quoring_sim::{Checker, Options, Planted, RingSize, Viewers, Workload, run};
 const SEEDS: u64 = 200;
 
 /// Each fault, and the checker that must see it.
-const FAULTS: [(Planted, Checker); 18] = [
+const FAULTS: [(Planted, Checker); 23] = [
     (Planted::Core(Core::VoteTwice), Checker::ElectionSafety),
     (Planted::Core(Core::AnswerBeforeDurable), Checker::Promise),
     (Planted::Core(Core::VoteForOlderLog), Checker::LeaderCompleteness),
@@ -17,6 +17,9 @@ const FAULTS: [(Planted, Checker); 18] = [
     (Planted::Core(Core::AlwaysTruncate), Checker::Commit),
     (Planted::Core(Core::ApplyAccepted), Checker::Pointers),
     (Planted::Core(Core::NeverRetry), Checker::Liveness),
+    (Planted::Core(Core::InstallStale), Checker::Conduct),
+    (Planted::Core(Core::PurgeUncovered), Checker::Snapshots),
+    (Planted::Core(Core::SkipRestore), Checker::StateMachineSafety),
     (Planted::Allocate, Checker::ConstantMemory),
     (Planted::Panic, Checker::NoPanic),
     (Planted::SkipEntry, Checker::StateMachineSafety),
@@ -25,6 +28,8 @@ const FAULTS: [(Planted, Checker); 18] = [
     (Planted::LyingStore, Checker::Promise),
     (Planted::ForgetfulStore, Checker::Recovery),
     (Planted::ImpatientStore, Checker::Conduct),
+    (Planted::ForgetfulSnapshot, Checker::Snapshots),
+    (Planted::PhantomRecord, Checker::Recovery),
 ];
 
 /// The first seed at which the checker sees the fault. A run ends with the first violation, so another checker may see it first in others.

@@ -8,18 +8,22 @@ use quoring_ring::Kind;
 use super::Verdict;
 use super::commit::Commit;
 use super::matching::{Entry, Log};
+use crate::application::digest;
 
-/// How far each incarnation's application has come.
+/// How far each incarnation's application has come, and to what.
+#[derive(Clone)]
 pub(crate) struct Apply {
     nodes: Vec<u64>,
     /// The state after each command, as the first application that came to it had it.
     states: BTreeMap<u64, u64>,
+    /// What was saved of the state after an entry, by whoever did so first.
+    images: BTreeMap<u64, u64>,
 }
 
 impl Apply {
     /// Applications that begin with this state.
     pub(crate) fn new(nodes: usize, state: u64) -> Self {
-        Self { nodes: vec![0; nodes], states: BTreeMap::from([(0, state)]) }
+        Self { nodes: vec![0; nodes], states: BTreeMap::from([(0, state)]), images: BTreeMap::new() }
     }
 
     /// A new incarnation's application begins anew.
@@ -58,16 +62,17 @@ impl Apply {
         }
     }
 
-    /// The application saves its state, which should be that after `index`.
-    pub(crate) fn saves(&self, index: u64, state: u64) -> Verdict {
-        if self.after(index) == Some(state) {
+    /// The application saves its state, which should be that after `index`, in these bytes.
+    pub(crate) fn saves(&mut self, index: u64, state: u64, bytes: &[u8]) -> Verdict {
+        let image = digest(0, bytes);
+        if self.after(index) == Some(state) && *self.images.entry(index).or_insert(image) == image {
             return Ok(());
         }
         Err(format!("saved another state than that after entry {index}"))
     }
 
-    /// The application has restored the state after `index`.
-    pub(crate) fn restores(&mut self, node: usize, index: u64, state: u64, log: &Log) -> Verdict {
+    /// The application has restored the state after `index` from these bytes; nothing, if that is no state.
+    pub(crate) fn restores(&mut self, node: usize, index: u64, state: Option<u64>, bytes: &[u8], log: &Log) -> Verdict {
         let before = std::mem::replace(&mut self.nodes[node], index);
         if index <= before {
             return Err(format!("restored the state after entry {index} when it had applied entry {before}"));
@@ -76,7 +81,7 @@ impl Apply {
         if index > covered.0 {
             return Err(format!("restored the state after entry {index}; its newest snapshot is up to {covered}"));
         }
-        if self.after(index) != Some(state) {
+        if state.is_none() || self.after(index) != state || self.images.get(&index) != Some(&digest(0, bytes)) {
             return Err(format!("restored another state than that after entry {index}"));
         }
         Ok(())
@@ -91,7 +96,7 @@ impl Apply {
 #[cfg(test)]
 mod tests {
     use super::super::matching::Logs;
-    use super::super::matching::tests::{command, logs};
+    use super::super::matching::tests::{command, logs, snapshot};
     use super::super::pointer::tests::status;
     use super::*;
 
@@ -114,6 +119,31 @@ mod tests {
         assert!(apply.applies(0, 3, &command(2, "x"), logs.of(0), &commit).is_err(), "twice");
         apply.restart(0);
         assert_eq!(apply.applies(0, 1, &command(1, "x"), logs.of(0), &commit), Ok(()));
+    }
+
+    #[test]
+    fn what_is_restored_is_what_was_saved_of_the_state_after_that_entry_and_the_snapshot_is_durable_here() {
+        let (mut logs, commit, mut apply) = setting();
+        apply.applies(0, 1, &command(1, "x"), logs.of(0), &commit).unwrap();
+        assert_eq!(apply.becomes(1, 8), Ok(()));
+        assert!(apply.becomes(1, 9).is_err(), "on another node");
+        assert_eq!(
+            [apply.saves(1, 8, b"eight"), apply.saves(2, 8, b"eight")],
+            [Ok(()), Ok(())],
+            "a no-op changes nothing"
+        );
+        assert!(apply.saves(1, 7, b"seven").is_err() && apply.saves(1, 8, b"ate").is_err());
+        assert!(apply.restores(2, 2, Some(8), b"eight", logs.of(2)).is_err(), "no snapshot");
+        logs.of_mut(2).snapshot = Some(snapshot(2, 2));
+        let restore = |state, bytes: &[u8]| apply.clone().restores(2, 2, state, bytes, logs.of(2));
+        assert_eq!(restore(Some(8), b"eight"), Ok(()));
+        assert!(
+            restore(Some(9), b"eight").is_err()
+                && restore(Some(8), b"ate").is_err()
+                && restore(None, b"eight").is_err()
+        );
+        assert_eq!(apply.restores(2, 2, Some(8), b"eight", logs.of(2)), Ok(()));
+        assert!(apply.restores(2, 2, Some(8), b"eight", logs.of(2)).is_err(), "twice");
     }
 
     #[test]
