@@ -110,10 +110,15 @@ impl Chip {
         &self.flash
     }
 
-    /// Differs whenever the chip holds something else: how often something was written, erased, or changed by other forces.
-    pub(crate) const fn state(&self) -> u64 {
+    /// How often something was written or erased.
+    pub(crate) const fn changes(&self) -> u64 {
         let counters = self.flash.counters();
-        counters.words + counters.erases + self.forces
+        counters.words + counters.erases
+    }
+
+    /// Differs whenever the chip holds something else: how often something was changed, by its node or by other forces.
+    pub(crate) const fn state(&self) -> u64 {
+        self.changes() + self.forces
     }
 
     /// Whether something is being written or erased.

@@ -104,9 +104,9 @@ impl<const RECORD: usize> LogStore for SimStore<RECORD> {
     async fn recover(&mut self, log: &mut Recovery) -> Result<(), Error> {
         let (world, node) = (Rc::clone(&self.world), self.node);
         world.plant::<RECORD>(node);
-        let before = world.chips[node].borrow().state();
+        let before = world.chips[node].borrow().changes();
         let recovered = self.log.recover(log).await;
-        let touched = world.chips[node].borrow().state() != before;
+        let touched = world.chips[node].borrow().changes() != before;
         world.recovers(node, recovered.is_ok(), touched);
         self.fails(recovered)
     }
