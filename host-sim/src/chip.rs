@@ -359,3 +359,79 @@ impl Medium for Bus {
         self.operate(|| Operation::Sync).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GEOMETRY: Geometry = Geometry { word: 8, page: 512, pages: 4, erased: Some(0xFF), ordered: true };
+
+    fn chip(seed: u64) -> Chip {
+        Chip::new(seed, 0, GEOMETRY, 100)
+    }
+
+    fn write(chip: &mut Chip, offset: u32, bytes: &[u8]) {
+        assert!(chip.begin(Operation::Write { offset, bytes: bytes.to_vec() }));
+        chip.finish().unwrap();
+    }
+
+    #[test]
+    fn a_power_loss_tears_the_write_that_is_going_on_at_any_word_and_nothing_before_it() {
+        let (mut cuts, mut torn_words) = (std::collections::BTreeSet::new(), 0);
+        for seed in 0..500 {
+            let mut chip = chip(seed);
+            write(&mut chip, 0, &[1; 64]);
+            chip.begin(Operation::Write { offset: 64, bytes: vec![2; 64] });
+            let torn = chip.lose_power().unwrap();
+            let image = chip.flash().image();
+            let kept = torn.kept as usize * 8;
+            assert_eq!((&image[..64], &image[64..64 + kept]), (&[1; 64][..], &[2; 64][..kept]));
+            assert!(image[64 + kept..].chunks(8).skip(1).all(|word| word == [0xFF; 8]));
+            torn_words += usize::from(kept < 64 && !matches!(image[64 + kept..][..8], [0xFF, ..] | [2, ..]));
+            cuts.insert(torn.kept);
+        }
+        assert_eq!(Vec::from_iter(cuts), Vec::from_iter(0..=8));
+        assert!(torn_words > 10);
+    }
+
+    #[test]
+    fn a_chip_used_after_a_cancelled_write_is_noticed_and_a_cancelled_read_is_fine() {
+        let mut chip = chip(1);
+        assert!(chip.begin(Operation::Read) && chip.begin(Operation::Sync));
+        assert!(!chip.begin(Operation::Sync));
+        chip.lose_power();
+        assert!(chip.begin(Operation::Erase { offset: 0 }));
+    }
+
+    #[test]
+    fn a_flipped_bit_looks_torn_only_where_the_last_write_ended() {
+        let mut chip = chip(1);
+        write(&mut chip, 0, &[1; 64]);
+        write(&mut chip, 64, &[2; 64]);
+        let looks_torn: Vec<u32> = (0..256).filter(|&offset| chip.looks_torn(offset)).collect();
+        assert_eq!(looks_torn, Vec::from_iter(120..128));
+        let before = (chip.state(), chip.flash().image().to_vec());
+        assert!((64..128).contains(&chip.rot(true)) && chip.rotten);
+        assert!(before.0 != chip.state() && before.1 != chip.flash().image());
+    }
+
+    #[test]
+    fn an_operation_takes_its_latency_times_the_slowness_and_reads_are_faster() {
+        let mut chip = chip(1);
+        chip.mood.slowness = 20;
+        chip.begin(Operation::Sync);
+        assert!((0..100).map(|_| chip.wait(1_000)).all(|end| (3_000..=5_000).contains(&end)));
+        chip.lose_power();
+        chip.begin(Operation::Read);
+        assert!((0..100).map(|_| chip.wait(1_000)).all(|end| (1_120..=1_240).contains(&end)));
+    }
+
+    #[test]
+    fn a_chip_that_is_stuck_is_freed_by_a_power_cycle() {
+        let mut chip = chip(1);
+        assert!(!chip.unstick());
+        chip.stick(1_000);
+        chip.begin(Operation::Sync);
+        assert!(chip.mood.stalled_until > 1_000 && chip.unstick() && chip.mood.stalled_until == 0);
+    }
+}

@@ -33,8 +33,8 @@ impl Transfers {
     pub(crate) fn interrupted(&mut self, to: usize, frame: &[u8]) -> bool {
         let Some(piece) = piece(to, frame) else { return false };
         let Some(before) = self.to[to].replace(piece) else { return false };
-        !before.ends && (piece.from, piece.last) != (before.from, before.last)
-            || piece.offset <= before.offset && !before.ends
+        let goes_on = (piece.from, piece.last) == (before.from, before.last) && piece.offset > before.offset;
+        !before.ends && !goes_on
     }
 }
 
