@@ -133,7 +133,7 @@ mod tests {
             "a no-op changes nothing"
         );
         assert!(apply.saves(1, 7, b"seven").is_err() && apply.saves(1, 8, b"ate").is_err());
-        assert!(apply.restores(2, 2, Some(8), b"eight", logs.of(2)).is_err(), "no snapshot");
+        assert!(apply.clone().restores(2, 2, Some(8), b"eight", logs.of(2)).is_err(), "no snapshot");
         logs.of_mut(2).snapshot = Some(snapshot(2, 2));
         let restore = |state, bytes: &[u8]| apply.clone().restores(2, 2, state, bytes, logs.of(2));
         assert_eq!(restore(Some(8), b"eight"), Ok(()));
