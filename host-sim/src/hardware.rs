@@ -40,12 +40,14 @@ impl Hardware {
         };
         let Pages { page, fewest } = Pages::new(options.frame() as u32, word, text, prng.below(3) as u32);
         let log_pages = prng.octaves(fewest.into(), LOG_PAGES.into()) as u32;
+        let journal = if prng.below(4) == 0 { 0 } else { prng.octaves(1, JOURNAL as u64) as usize };
         let entries = options.workload.entries();
+        // A long state is not saved after every few entries, or there would be time for nothing else.
+        let soonest = (journal as u64 / 16).max(entries / 64).max(8);
         let snapshot_after = match prng.below(6) {
             0 => 1_000_000,
-            _ => prng.octaves(8.max(entries / 64), 512.max(entries / 8)) as u32,
+            _ => prng.octaves(soonest, 512.max(entries / 8)) as u32,
         };
-        let journal = if prng.below(4) == 0 { 0 } else { prng.octaves(1, JOURNAL as u64) as usize };
         let state = (STATE + 8 * journal) as u32 + text;
         // The state stands behind the record that makes it count.
         let slot_pages = (state + 2 * word.max(HEADER)).div_ceil(page);

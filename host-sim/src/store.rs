@@ -164,7 +164,7 @@ impl<const RECORD: usize> LogStore for SimStore<RECORD> {
         if self.world.has(Planted::ForgetfulSnapshot) {
             return Ok(());
         }
-        self.world.unsettled[self.node].borrow_mut().snapshot = Some(*snapshot);
+        opt_out(|| self.world.finishes(self.node, snapshot));
         let finished = self.log.finish_snapshot(snapshot).await;
         opt_out(|| self.world.settles_snapshot(self.node, finished.is_ok()));
         self.snapshot_fails(finished)
@@ -266,9 +266,14 @@ impl World {
         }
     }
 
+    fn finishes(&self, node: usize, snapshot: &Snapshot) {
+        self.unsettled[node].borrow_mut().snapshot = Some(*snapshot);
+        self.oracle.borrow_mut().finishes(self.now(), node, snapshot);
+    }
+
     fn settles_snapshot(&self, node: usize, finished: bool) {
         let Some(snapshot) = self.unsettled[node].borrow_mut().snapshot.take_if(|_| finished) else { return };
-        self.oracle.borrow_mut().snapshot(self.now(), node, &snapshot);
+        self.oracle.borrow_mut().snapshot(node, &snapshot);
         let Snapshot { last, length, .. } = snapshot;
         let (index, term) = (last.index, last.term);
         let line = format_args!("snapshot up to entry {index} of term {term}, {length} bytes");

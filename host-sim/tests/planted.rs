@@ -17,7 +17,7 @@ const FAULTS: [(Planted, Checker); 23] = [
     (Planted::Core(Core::AlwaysTruncate), Checker::Commit),
     (Planted::Core(Core::ApplyAccepted), Checker::Pointers),
     (Planted::Core(Core::NeverRetry), Checker::Liveness),
-    (Planted::Core(Core::InstallStale), Checker::Conduct),
+    (Planted::Core(Core::InstallStale), Checker::Snapshots),
     (Planted::Core(Core::PurgeUncovered), Checker::Snapshots),
     (Planted::Core(Core::SkipRestore), Checker::StateMachineSafety),
     (Planted::Allocate, Checker::ConstantMemory),

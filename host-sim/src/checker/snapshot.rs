@@ -7,7 +7,7 @@ use super::Verdict;
 use super::commit::Commit;
 use super::matching::Log;
 
-/// A snapshot has become the newest of a node.
+/// A node makes a snapshot its newest. A store may refuse one that is older, but no node asks for it.
 pub(crate) fn finishes(log: &Log, snapshot: &Snapshot, commit: &Commit) -> Verdict {
     let last = snapshot.last;
     match commit.get(last.index.0) {
