@@ -307,6 +307,8 @@ impl Oracle {
         }
         let verdict = self.pointers.moves(node, status, self.logs.of(node));
         self.judge(Checker::Pointers, now, node, verdict);
+        let verdict = snapshot::believes(self.logs.of(node), status);
+        self.judge(Checker::Snapshots, now, node, verdict);
         let verdict = self.election.role(node, status);
         self.judge(Checker::ElectionSafety, now, node, verdict);
         let verdict = self.commit.advance(node, status, &self.logs);

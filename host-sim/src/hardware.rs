@@ -46,7 +46,7 @@ impl Hardware {
         let soonest = (journal as u64 / 16).max(entries / 64).max(8);
         let snapshot_after = match prng.below(6) {
             0 => 1_000_000,
-            _ => prng.octaves(soonest, 512.max(entries / 8)) as u32,
+            _ => prng.octaves(soonest, soonest.max(entries / 4)) as u32,
         };
         let state = (STATE + 8 * journal) as u32 + text;
         // The state stands behind the record that makes it count.

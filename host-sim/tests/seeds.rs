@@ -14,7 +14,8 @@ fn clean(options: &Options) -> Outcome {
     outcome
 }
 
-/// covers: E1, E2, E3, L4, L5, P2, P4, P5, P7, P8, P10, P13, P15, R1, R2, R6, R7, R9, T2, T3, T5
+/// covers: D2, D3, D5, D6, D9, E1, E2, E3, L4, L5, P2, P4, P5, P7, P8, P10, P13, P15, R1, R2, R6, R7, R9, S1, S2, S3, S4, S5, T2, T3, T5
+/// Scenarios 34, 44, 45
 #[test]
 fn twenty_seeds_in_a_row_are_clean_and_meet_every_kind_of_fault() {
     let mut met = [0; Fault::ALL.len()];
@@ -53,6 +54,29 @@ fn each_set_of_faults_has_its_own_kinds_only() {
     assert_eq!(sum(FaultSet::None, &Fault::ALL), 0);
     assert_eq!((sum(FaultSet::Net, &of_links) > 0, sum(FaultSet::Net, &of_power)), (true, 0));
     assert_eq!((sum(FaultSet::Crash, &of_links), sum(FaultSet::Crash, &of_power) > 0), (0, true));
+}
+
+/// covers: P9, P13, S3, S7
+/// Scenario 46
+#[test]
+fn a_log_that_is_much_smaller_than_what_goes_through_it_is_purged_and_serves_who_comes_late() {
+    let (mut purged, mut late, mut sent) = (0, 0, 0);
+    for seed in 1..=20 {
+        let outcome = clean(&Options { ring: RingSize::Small, ..options(seed, 5, 1500) });
+        purged += outcome.purged_pages;
+        late += outcome.tally.of(Fault::LateStarts);
+        sent += outcome.tally.of(Fault::SnapshotsSent);
+    }
+    assert!(purged > 1000 && late > 1 && sent > 20, "{purged} {late} {sent}");
+}
+
+/// covers: D5
+#[test]
+fn a_node_whose_chip_rots_refuses_to_start_and_the_others_go_on() {
+    let lost = |outcome: &Outcome| outcome.nodes.iter().filter(|node| node.lost).count();
+    let outcomes: Vec<Outcome> = (1..=20).map(|seed| clean(&options(seed, 5, 300))).collect();
+    assert!(outcomes.iter().all(|outcome| lost(outcome) <= 2));
+    assert!(outcomes.iter().map(lost).sum::<usize>() > 3);
 }
 
 /// covers: P13

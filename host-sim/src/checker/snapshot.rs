@@ -1,7 +1,7 @@
 //! Snapshots: one covers only what is committed, nothing older ever takes the place of a newer one, and the log goes only as far as one
 //! covers it (S2, S3).
 
-use quoring_core::Snapshot;
+use quoring_core::{Snapshot, Status};
 
 use super::Verdict;
 use super::commit::Commit;
@@ -20,6 +20,15 @@ pub(crate) fn finishes(log: &Log, snapshot: &Snapshot, commit: &Commit) -> Verdi
         return Err(format!("a snapshot up to {} takes the place of the one up to {covered}", last.index));
     }
     Ok(())
+}
+
+/// What the node believes durable of its snapshots, is.
+pub(crate) fn believes(log: &Log, status: &Status) -> Verdict {
+    let covered = log.covered().index;
+    if status.snapshot <= covered {
+        return Ok(());
+    }
+    Err(format!("believes a snapshot up to {} durable; the newest is up to {covered}", status.snapshot))
 }
 
 /// Entries up to `start` are gone.
@@ -48,6 +57,7 @@ mod tests {
     use super::super::matching::tests::{logs, snapshot};
     use super::super::pointer::tests::status;
     use super::*;
+    use quoring_core::LogIndex;
 
     #[test]
     fn a_snapshot_covers_committed_entries_and_more_than_the_one_before() {
@@ -61,6 +71,15 @@ mod tests {
         assert!(judge(&logs, 3, 2).is_err(), "not committed");
         logs.of_mut(0).snapshot = Some(snapshot(2, 1));
         assert!(judge(&logs, 2, 1).is_err() && judge(&logs, 1, 1).is_err(), "older");
+    }
+
+    #[test]
+    fn a_node_believes_only_such_a_snapshot_durable_as_is() {
+        let mut logs = logs(&[&[1, 1]]);
+        let status = Status { snapshot: LogIndex(2), ..status(1, [2, 2, 2, 2]) };
+        assert!(believes(logs.of(0), &status).is_err());
+        logs.of_mut(0).snapshot = Some(snapshot(2, 1));
+        assert_eq!(believes(logs.of(0), &status), Ok(()));
     }
 
     #[test]
