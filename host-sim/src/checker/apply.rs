@@ -48,7 +48,8 @@ impl Apply {
             }
             Some(_) => {}
         }
-        if log.get(index) != Some(entry) {
+        // What was durable when it was lent may be covered by a snapshot now.
+        if !log.holds(index, Some(entry)) {
             return Err(format!("applied entry {index}, which is not durable on this node"));
         }
         Ok(())
