@@ -87,29 +87,32 @@ async fn recall<P: Platform>(shared: &Shared<'_, P>, index: LogIndex) -> Result<
 /// piece only when this one is answered.
 async fn store_chunk<P: Platform>(shared: &Shared<'_, P>, chunk: &Chunk, frame: &[u8]) -> Result<(), Halt> {
     let bytes = frame.get(chunk.at..).and_then(|rest| rest.get(..chunk.len)).unwrap_or_default();
-    let (snapshot, last) = (&chunk.snapshot, chunk.snapshot.last);
-    let written = if snapshot.length > shared.snapshot_limit {
-        Err(SnapshotError::TooLarge)
-    } else {
-        let write = shared.use_store(&shared.wakes.receiver, async |store| {
-            if chunk.offset == 0 {
-                store.begin_snapshot(last).await.map_err(SnapshotError::Store)?;
-            }
-            store.write_snapshot(last, chunk.offset, bytes).await?;
-            if chunk.is_last() { store.finish_snapshot(snapshot).await } else { Ok(()) }
-        });
-        write.await
-    };
-    let stored = match written {
-        Ok(()) => Stored::Yes,
-        Err(SnapshotError::TooLarge) => Stored::TooLarge,
-        Err(SnapshotError::Superseded | SnapshotError::Mismatch) => Stored::Broken,
-        Err(SnapshotError::Store(_)) => return Err(shared.halt(Halt::Snapshot)),
-    };
-    let now = shared.clock.now();
-    shared.step(|state| state.raft.handle_chunk(now, chunk, stored));
+    let fits = chunk.snapshot.length <= shared.snapshot_limit;
+    let stored = shared.use_store(&shared.wakes.receiver, async |store| {
+        let written = if fits { write_chunk(store, chunk, bytes).await } else { Err(SnapshotError::TooLarge) };
+        let stored = match written {
+            Ok(()) => Stored::Yes,
+            Err(SnapshotError::TooLarge) => Stored::TooLarge,
+            Err(SnapshotError::Superseded | SnapshotError::Mismatch) => Stored::Broken,
+            Err(SnapshotError::Store(_)) => return None,
+        };
+        // While the store is held: an own snapshot that is being made learns of this one before it could take its place.
+        let now = shared.clock.now();
+        shared.step(|state| state.raft.handle_chunk(now, chunk, stored));
+        Some(stored)
+    });
+    let stored = stored.await.ok_or_else(|| shared.halt(Halt::Snapshot))?;
     if stored == Stored::Yes && chunk.is_last() {
         shared.snapshot_is_durable();
     }
     Ok(())
+}
+
+async fn write_chunk<S: LogStore>(store: &mut S, chunk: &Chunk, bytes: &[u8]) -> Result<(), SnapshotError<S::Error>> {
+    let (snapshot, last) = (&chunk.snapshot, chunk.snapshot.last);
+    if chunk.offset == 0 {
+        store.begin_snapshot(last).await.map_err(SnapshotError::Store)?;
+    }
+    store.write_snapshot(last, chunk.offset, bytes).await?;
+    if chunk.is_last() { store.finish_snapshot(snapshot).await } else { Ok(()) }
 }
