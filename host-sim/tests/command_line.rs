@@ -70,8 +70,20 @@ fn run_reports_what_happened_as_json() {
     let output = quoring(&["run", "--seed", "7", "--nodes", "5", "--entries", "500", "--faults", "all", "--json"]);
     assert_eq!(code(&output), 0);
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
-    for key in ["seed", "nodes", "entries", "committed", "applied_min", "elections", "virtual_ms", "ram_bytes_per_node"]
-    {
+    for key in [
+        "seed",
+        "nodes",
+        "entries",
+        "committed",
+        "applied_min",
+        "elections",
+        "virtual_ms",
+        "ram_bytes_per_node",
+        "snapshots_saved",
+        "purged_pages",
+        "erases",
+        "most_erases_of_a_page",
+    ] {
         assert!(report[key].is_u64(), "{key}");
     }
     for fault in [
@@ -84,6 +96,10 @@ fn run_reports_what_happened_as_json() {
         "power_losses",
         "torn_writes",
         "store_stalls",
+        "flash_failures",
+        "bit_rot",
+        "snapshots_sent",
+        "snapshots_interrupted",
         "clock_stalls",
     ] {
         assert!(report["faults"][fault].is_u64(), "{fault}");
