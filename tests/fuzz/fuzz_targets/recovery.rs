@@ -177,7 +177,12 @@ fn open(flash: MockFlash, layout: Layout, crc: Crc32c, salt: u32) -> Log {
 fn recover(log: &mut Log, crc: Crc32c) -> Option<Recovered> {
     let mut recovery = Recovery::new(CLUSTER, crc);
     match block_on(log.recover(&mut recovery)) {
-        Ok(()) => recovery.finish().ok(),
+        Ok(()) => {
+            let recovered = recovery.finish().ok()?;
+            // As a node does at its start.
+            log.purge(recovered.purgeable());
+            Some(recovered)
+        }
         Err(error) => {
             assert!(!error.to_string().is_empty());
             None
