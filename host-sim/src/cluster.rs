@@ -37,7 +37,7 @@ const FAULTS_PER_ENTRY: Micros = 10_000;
 const FAULTS: (Micros, Micros) = (10_000_000, 30_000_000);
 /// When the faults have ended, everything must be done within this time, and this much more for each command.
 const HEALING: Micros = 15_000_000;
-const HEALING_PER_ENTRY: Micros = 5_000;
+const HEALING_PER_ENTRY: Micros = 20_000;
 /// More steps within one microsecond than this are a loop that never ends.
 const RESTLESS: u64 = 200_000;
 
