@@ -234,7 +234,7 @@ impl Oracle {
             Err(what) => return self.judge(Checker::Recovery, now, node, Err(what)),
         };
         if let Some(snapshot) = unsettled.snapshot.filter(|_| finished) {
-            self.snapshot(node, &snapshot);
+            self.snapshot(now, node, &snapshot);
         }
         for record in Records::new(&unsettled.batch).flatten().take(durable) {
             self.durable(now, node, Durable::of(&record, self.last(node)));
@@ -358,14 +358,15 @@ impl Oracle {
         self.judge(Checker::Conduct, now, node, Err(conduct::abuses(error)));
     }
 
-    /// The node has written all of a snapshot, and tells its store to make it the newest.
+    /// The node has written all of a leader's snapshot, and tells its store to make it the newest.
     pub(crate) fn finishes(&mut self, now: Micros, node: usize, snapshot: &Snapshot) {
         let verdict = snapshot::finishes(self.logs.of(node), snapshot, &self.commit);
         self.judge(Checker::Snapshots, now, node, verdict);
     }
 
     /// A snapshot has become the newest.
-    pub(crate) fn snapshot(&mut self, node: usize, snapshot: &Snapshot) {
+    pub(crate) fn snapshot(&mut self, now: Micros, node: usize, snapshot: &Snapshot) {
+        self.finishes(now, node, snapshot);
         self.logs.of_mut(node).snapshot = Some(*snapshot);
     }
 

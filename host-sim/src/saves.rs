@@ -80,6 +80,7 @@ pub(crate) async fn restore<const RECORD: usize>(
 impl World {
     /// The state of a node's application, which it is about to save.
     fn saves(&self, node: usize, index: u64) -> Vec<u8> {
+        self.saving[node].set(Some(index));
         let application = self.applications[node].borrow();
         let state = application.save();
         self.trace(Source::Node(node), "saves", format_args!("the state after entry {index}, {} bytes", state.len()));

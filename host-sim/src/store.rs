@@ -269,12 +269,15 @@ impl World {
 
     fn finishes(&self, node: usize, snapshot: &Snapshot) {
         self.unsettled[node].borrow_mut().snapshot = Some(*snapshot);
-        self.oracle.borrow_mut().finishes(self.now(), node, snapshot);
+        // The node's own may be overtaken by a leader's until the last moment; then the store refuses it.
+        if self.saving[node].get() != Some(snapshot.last.index.0) {
+            self.oracle.borrow_mut().finishes(self.now(), node, snapshot);
+        }
     }
 
     fn settles_snapshot(&self, node: usize, finished: bool) {
         let Some(snapshot) = self.unsettled[node].borrow_mut().snapshot.take_if(|_| finished) else { return };
-        self.oracle.borrow_mut().snapshot(node, &snapshot);
+        self.oracle.borrow_mut().snapshot(self.now(), node, &snapshot);
         let Snapshot { last, length, .. } = snapshot;
         let (index, term) = (last.index, last.term);
         let line = format_args!("snapshot up to entry {index} of term {term}, {length} bytes");

@@ -45,6 +45,8 @@ pub(crate) struct World {
     pub(crate) seen: Vec<Cell<Option<Status>>>,
     /// What each node's application has come to since it started.
     pub(crate) applications: Vec<RefCell<Application>>,
+    /// Up to where each node's application last began to save its state.
+    pub(crate) saving: Vec<Cell<Option<u64>>>,
     /// Why a node has stopped.
     pub(crate) halts: Vec<Cell<Option<Halt>>>,
     pub(crate) oracle: RefCell<Oracle>,
@@ -80,6 +82,7 @@ impl World {
             clocks: nodes.clone().map(|()| RefCell::new(LocalClock::new(0, 0))).collect(),
             desks: nodes.clone().map(|()| RefCell::default()).collect(),
             seen: nodes.clone().map(|()| Cell::new(None)).collect(),
+            saving: nodes.clone().map(|()| Cell::new(None)).collect(),
             halts: nodes.clone().map(|()| Cell::new(None)).collect(),
             applications: nodes.map(|()| RefCell::default()).collect(),
             chips: chips.into_iter().map(RefCell::new).collect(),
