@@ -138,6 +138,13 @@ impl Recovery {
         // What is purged was covered: a log that begins right behind the snapshot goes on from it, even if it does not know the term there.
         let unknown = state.start.index == covered.index && state.start.term == Term::ZERO;
         let follows = unknown || self.meets == Some(covered.term);
+        if unknown {
+            state.start = covered;
+            if state.last == covered.index {
+                // Votes go by the term of the last entry (Raft section 5.4.1).
+                state.runs = TermRuns::behind(covered);
+            }
+        }
         state.restart = !follows;
         if state.restart {
             (state.start, state.last, state.runs) = (covered, covered.index, TermRuns::behind(covered));
@@ -220,3 +227,32 @@ impl fmt::Display for RecoveryError {
 }
 
 impl core::error::Error for RecoveryError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::members::NodeSet;
+
+    /// Else the node would vote for anybody with as many entries, whatever their terms (Raft section 5.4.1).
+    ///
+    /// covers: S5
+    #[test]
+    fn a_log_purged_up_to_the_snapshot_ends_with_the_snapshots_term() {
+        let last = EntryId { term: Term(3), index: LogIndex(20) };
+        let mut recovery = Recovery::new(ClusterId(1), quoring_ring::DEFAULT_CRC32C);
+        recovery.snapshot(&Snapshot { last, length: 0, checksum: 0, voters: NodeSet::first(3) });
+        recovery.start(EntryId { term: Term::ZERO, index: last.index }, Term(5), 0x81);
+        let recovered = recovery.finish().unwrap();
+        assert_eq!((recovered.restart, recovered.start, recovered.last), (false, last, last.index));
+        assert_eq!((recovered.runs.last_term(), recovered.term, recovered.vote), (Term(3), Term(5), NodeId::new(1)));
+    }
+
+    /// covers: E2
+    #[test]
+    fn a_vote_of_an_earlier_term_is_none_in_a_later_one() {
+        let mut recovery = Recovery::new(ClusterId(1), quoring_ring::DEFAULT_CRC32C);
+        recovery.start(EntryId { term: Term(5), index: LogIndex(0) }, Term(3), 0x81);
+        let recovered = recovery.finish().unwrap();
+        assert_eq!((recovered.term, recovered.vote), (Term(5), None));
+    }
+}

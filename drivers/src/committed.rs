@@ -13,10 +13,11 @@ pub use self::restore::{Restore, RestoreError};
 pub use self::save::{Save, SaveError};
 
 use crate::answer::Answer;
+use crate::clock::Clock;
 use crate::halt::Halt;
 use crate::platform::Platform;
 use crate::shared::Shared;
-use crate::store::LogStore;
+use crate::store::{LogStore, ReadError};
 
 /// The committed entries in order, each once, none before it is durable here (P5); and in between, snapshots.
 pub struct Committed<'a, P: Platform> {
@@ -89,7 +90,10 @@ impl<'a, P: Platform> Committed<'a, P> {
         match core::mem::replace(&mut self.lent, Lent::Nothing) {
             Lent::Nothing => {}
             Lent::Entry(entry) => self.finish(entry, &Answer::EMPTY),
-            Lent::Save => self.shared.with(|state| state.raft.handle_declined(self.applied.index)),
+            Lent::Save => {
+                let now = self.shared.clock.now();
+                self.shared.with(|state| state.raft.handle_declined(now, self.applied.index));
+            }
         }
         loop {
             let index = self.applied.index.next();
@@ -184,7 +188,8 @@ impl<'a, P: Platform> Committed<'a, P> {
     async fn read(&mut self, index: LogIndex) -> Result<Option<Header>, Halt> {
         let (shared, buffer) = (self.shared, &mut *self.buffer);
         let read = shared.use_store(&shared.wakes.committed, async |store| store.read(index, buffer).await).await;
-        if shared.with(|state| state.raft.snapshot().is_some_and(|newest| newest.last.index >= index)) {
+        let failed = matches!(read, Err(ReadError::Store(_)));
+        if !failed && shared.with(|state| state.raft.snapshot().is_some_and(|newest| newest.last.index >= index)) {
             return Ok(None);
         }
         let Ok(len) = read else { return Err(shared.halt(Halt::Read(index))) };

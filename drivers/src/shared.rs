@@ -191,6 +191,11 @@ impl<'a, P: Platform> Shared<'a, P> {
         if self.halted.load(Ordering::Acquire) { self.with(|state| state.halt) } else { None }
     }
 
+    /// To be asked by who is about to write to the store: another task may have found meanwhile that it has failed ([`LogStore`], rule 4).
+    pub(crate) fn check_halted(&self) -> Result<(), Halt> {
+        self.halted().map_or(Ok(()), Err)
+    }
+
     /// The watcher of the replicator to `peer`.
     pub(crate) fn replicator(&self, peer: NodeId) -> Option<&Wake<P::Mutex>> {
         self.wakes.replicators.get(self.peers.rank(peer))

@@ -327,7 +327,8 @@ fn a_log_of_which_nobody_makes_snapshots_refuses_clients_until_somebody_does() {
         cluster.reboot(leader);
         cluster.world.sleep(Duration::from_millis(1000)).await;
         (0..3).for_each(|node| cluster.application(node).lazy.set(false));
-        cluster.world.sleep(Duration::from_millis(1000)).await;
+        // Who has declined is asked again, but not at once.
+        cluster.world.sleep(Duration::from_millis(20_000)).await;
         cluster.propose(next, taken..taken + 50).await;
         cluster.agree(next).await;
         assert_eq!(cluster.application(next).count.get(), taken + 50);

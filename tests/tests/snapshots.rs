@@ -352,11 +352,11 @@ fn a_snapshot_is_asked_for_after_so_many_entries_or_sooner_if_the_log_fills_up()
     );
     propose(&mut player, 6);
     assert_eq!([roomy, half].map(|free| wants(&mut player, free)), [true, true], "all of them");
-    // Who declines is asked again after as many more, or when there is no choice.
+    // Who declines is asked again after as many more, or after a while when there is no choice.
     let running = player.cluster().node(node(1)).running.as_mut().expect("it runs");
     let applied = running.raft.status().applied;
-    running.raft.handle_declined(applied);
-    assert_eq!([roomy, half, tight].map(|free| wants(&mut player, free)), [false, false, true], "declined");
+    running.raft.handle_declined(Instant(0), applied);
+    assert_eq!([roomy, half, tight].map(|free| wants(&mut player, free)), [false; 3], "declined");
     propose(&mut player, 8);
     assert!(wants(&mut player, roomy));
     play(&mut player, &["save 1"]);

@@ -78,6 +78,7 @@ impl Raft<'_> {
             self.following.session = session;
         }
         self.timers.heard_at = now;
+        self.retry_snapshot(now);
         if session.wrapping_sub(self.following.session).cast_signed() < 0 {
             // Delayed from a pipeline that the leader has given up.
             count(&mut self.refusals.stale_answer);

@@ -24,7 +24,7 @@ use crate::progress::{Mode, Peer};
 use crate::recovery::Recovered;
 use crate::snapshot::Snapshot;
 use crate::term_runs::TermRuns;
-use crate::types::{EntryId, Instant, LogIndex, NodeId, Term};
+use crate::types::{Duration, EntryId, Instant, LogIndex, NodeId, Term};
 use crate::wire::{CHUNK_HEADER, InstallSnapshot, Message, SnapshotAnswer};
 
 /// What a node knows of snapshots, its own and those on their way.
@@ -43,6 +43,8 @@ pub(super) struct Snapshots {
     restarted: Option<Position>,
     /// How far the application was when it was last asked for a snapshot and made none.
     declined: LogIndex,
+    /// When that was, or a piece of a leader's snapshot came.
+    moved_at: Instant,
 }
 
 impl Snapshots {
@@ -125,12 +127,16 @@ impl Raft<'_> {
     }
 
     /// Whether the application should make a snapshot: after as many entries as the configuration says, or sooner if the log is half full. Not while a
-    /// snapshot travels from or to this node, which a new one would disturb, nor soon after the application declined. If the log is almost full, at once; but
-    /// if the application is behind, it goes on first, since a snapshot makes no more room than it has applied.
+    /// snapshot travels from or to this node, which a new one would disturb, nor soon after the application declined. If the log is almost full, at once, also
+    /// while one travels from here; but if the application is behind, it goes on first, since a snapshot makes no more room than it has applied.
     pub fn wants_snapshot(&self) -> bool {
         let (every, applied) = (u64::from(self.config.snapshot_after), LogIndex(self.ring.applied()));
         let covered = self.covered().index;
         if applied <= covered || self.role == Role::Halted {
+            return false;
+        }
+        let since = applied.since(covered.max(self.snapshots.declined));
+        if since == 0 || self.snapshots.incoming.is_some() {
             return false;
         }
         let soon = every.div_ceil(4);
@@ -139,14 +145,24 @@ impl Raft<'_> {
         {
             return true;
         }
-        let since = applied.since(covered.max(self.snapshots.declined));
-        let due = since >= every || since >= soon && self.store.is_filling();
-        due && self.snapshots.incoming.is_none() && !self.sends_snapshot()
+        (since >= every || since >= soon && self.store.is_filling()) && !self.sends_snapshot()
     }
 
-    /// The application was asked for a snapshot when it had come to `applied`, and made none.
-    pub fn handle_declined(&mut self, applied: LogIndex) {
+    /// The application was asked for a snapshot when it had come to `applied`, and made none. It is asked again after more entries; or after some time, if
+    /// the log is almost full and takes no more.
+    pub fn handle_declined(&mut self, now: Instant, applied: LogIndex) {
         self.snapshots.declined = applied;
+        self.snapshots.moved_at = now;
+    }
+
+    /// With a log that is almost full, nothing moves before there is a snapshot: after a while it is asked for again, whoever declined, and whoever began
+    /// to send one.
+    pub(super) fn retry_snapshot(&mut self, now: Instant) {
+        let patience = Duration(self.config.election_timeout.0.saturating_mul(16));
+        if self.store.is_almost_full() && now - self.snapshots.moved_at >= patience {
+            self.snapshots.declined = LogIndex::ZERO;
+            self.snapshots.incoming = None;
+        }
     }
 
     /// A snapshot of this node's application is durable.
@@ -234,6 +250,7 @@ impl Raft<'_> {
             Stored::Broken | Stored::TooLarge => 0,
         };
         self.snapshots.incoming = (received > 0).then_some((chunk.snapshot, received));
+        self.snapshots.moved_at = now;
         match stored {
             Stored::Yes if chunk.is_last() => self.install(now, &chunk.snapshot),
             Stored::Yes => self.answer_chunk(chunk.snapshot.last.index, received),

@@ -66,16 +66,13 @@ impl<'s, 'a, P: Platform> Save<'s, 'a, P> {
                 return Err(SaveError::TooLarge(limit));
             }
             let write = shared.use_store(&shared.wakes.committed, async |store| {
-                if shared.covers(last) {
-                    return Err(SnapshotError::Superseded);
-                }
+                shared.may_save(last)?;
                 if offset == 0 {
-                    store.begin_snapshot(last).await.map_err(SnapshotError::Store)?;
+                    store.begin_snapshot(last).await.map_err(|error| shared.unsaved(SnapshotError::Store(error)))?;
                 }
-                store.write_snapshot(last, offset, piece).await
+                store.write_snapshot(last, offset, piece).await.map_err(|error| shared.unsaved(error))
             });
-            let written = write.await;
-            self.check(written)?;
+            write.await?;
             self.checksum = (shared.crc)(self.checksum, piece);
             self.length += piece.len() as u64;
         }
@@ -91,18 +88,20 @@ impl<'s, 'a, P: Platform> Save<'s, 'a, P> {
         let voters = shared.with(|state| state.raft.config().voters);
         let snapshot = Snapshot { last: self.last(), length, checksum: self.checksum, voters };
         let finish = shared.use_store(&shared.wakes.committed, async |store| {
-            if shared.covers(snapshot.last) {
-                return Err(SnapshotError::Superseded);
-            }
+            shared.may_save(snapshot.last)?;
             if length == 0 {
-                store.begin_snapshot(snapshot.last).await.map_err(SnapshotError::Store)?;
+                store
+                    .begin_snapshot(snapshot.last)
+                    .await
+                    .map_err(|error| shared.unsaved(SnapshotError::Store(error)))?;
             }
-            store.finish_snapshot(&snapshot).await
+            store.finish_snapshot(&snapshot).await.map_err(|error| shared.unsaved(error))?;
+            // While the store is held: what is its newest is the core's, also if this future is dropped now.
+            shared.step(|state| state.raft.handle_saved(&snapshot));
+            Ok(())
         });
-        let finished = finish.await;
-        self.check(finished)?;
+        finish.await?;
         self.committed.lent = Lent::Nothing;
-        shared.step(|state| state.raft.handle_saved(&snapshot));
         shared.snapshot_is_durable();
         Ok(())
     }
@@ -110,21 +109,23 @@ impl<'s, 'a, P: Platform> Save<'s, 'a, P> {
     const fn last(&self) -> EntryId {
         self.committed.applied
     }
-
-    fn check<E>(&self, result: Result<(), SnapshotError<E>>) -> Result<(), SaveError> {
-        let shared = self.committed.shared;
-        result.map_err(|error| match error {
-            SnapshotError::TooLarge => SaveError::TooLarge(shared.snapshot_limit),
-            SnapshotError::Superseded | SnapshotError::Mismatch => SaveError::Superseded,
-            SnapshotError::Store(_) => SaveError::Halted(shared.halt(Halt::Snapshot)),
-        })
-    }
 }
 
 impl<P: Platform> Shared<'_, P> {
-    /// Whether the newest snapshot, which may have been installed just now, covers the entry.
-    fn covers(&self, entry: EntryId) -> bool {
-        self.with(|state| state.raft.snapshot().is_some_and(|newest| newest.last.index >= entry.index))
+    /// Whether a snapshot up to `last` is still wanted: a newer one may have been installed just now, or the node may have stopped.
+    fn may_save(&self, last: EntryId) -> Result<(), SaveError> {
+        self.check_halted().map_err(SaveError::Halted)?;
+        let covers = |newest: &Snapshot| newest.last.index >= last.index;
+        let covered = self.with(|state| state.raft.snapshot().is_some_and(covers));
+        if covered { Err(SaveError::Superseded) } else { Ok(()) }
+    }
+
+    fn unsaved<E>(&self, error: SnapshotError<E>) -> SaveError {
+        match error {
+            SnapshotError::TooLarge => SaveError::TooLarge(self.snapshot_limit),
+            SnapshotError::Superseded | SnapshotError::Mismatch => SaveError::Superseded,
+            SnapshotError::Store(_) => SaveError::Halted(self.halt(Halt::Snapshot)),
+        }
     }
 }
 

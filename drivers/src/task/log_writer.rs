@@ -69,12 +69,13 @@ impl<'a, P: Platform> LogWriter<'a, P> {
         let records = self.buffer.get(..batch.bytes).unwrap_or_default();
         let written = shared.write_store(async |store| {
             if !records.is_empty() {
-                store.append(records).await?;
+                shared.check_halted()?;
+                store.append(records).await.map_err(|_| Halt::Append)?;
             }
             shared.note_space(store);
             Ok(())
         });
-        written.await.map_err(|_: <P::Store as LogStore>::Error| Halt::Append)?;
+        written.await?;
         self.flusher.publish(batch.end);
         shared.flushed();
         Ok(())
@@ -86,12 +87,13 @@ impl<'a, P: Platform> LogWriter<'a, P> {
         shared.purges.store(false, Ordering::Relaxed);
         let allowed = shared.with(|state| state.raft.may_purge());
         let done = shared.write_store(async |store| {
+            shared.check_halted()?;
             store.purge(allowed);
-            let more = store.tidy().await?;
+            let more = store.tidy().await.map_err(|_| Halt::Tidy)?;
             shared.note_space(store);
             Ok(more)
         });
-        let more = done.await.map_err(|_: <P::Store as LogStore>::Error| Halt::Tidy)?;
+        let more = done.await?;
         // There may be more room.
         shared.flushed();
         Ok(more)

@@ -6,7 +6,7 @@ use embassy_futures::select::{Either, select};
 use embassy_futures::yield_now;
 use quoring_core::{Chunk, Handled, LogIndex, Stored};
 
-use super::replicator::read_term;
+use super::replicator::{Unread, read_term};
 use crate::clock::Clock;
 use crate::halt::Halt;
 use crate::platform::Platform;
@@ -75,10 +75,10 @@ async fn handle<P: Platform>(shared: &Shared<'_, P>, frame: &[u8]) -> Result<(),
 async fn recall<P: Platform>(shared: &Shared<'_, P>, index: LogIndex) -> Result<(), Halt> {
     let term = shared.use_store(&shared.wakes.receiver, async |store| read_term(store, index).await).await;
     match term {
-        Some(term) => shared.with(|state| state.raft.recall(index, term)),
+        Ok(term) => shared.with(|state| state.raft.recall(index, term)),
         // It was purged meanwhile: the core asks no more.
-        None if shared.is_gone(index) => {}
-        None => return Err(shared.halt(Halt::Read(index))),
+        Err(Unread::Missing(_)) if shared.is_gone(index) => {}
+        Err(_) => return Err(shared.halt(Halt::Read(index))),
     }
     Ok(())
 }
@@ -89,6 +89,9 @@ async fn store_chunk<P: Platform>(shared: &Shared<'_, P>, chunk: &Chunk, frame: 
     let bytes = frame.get(chunk.at..).and_then(|rest| rest.get(..chunk.len)).unwrap_or_default();
     let fits = chunk.snapshot.length <= shared.snapshot_limit;
     let stored = shared.use_store(&shared.wakes.receiver, async |store| {
+        if shared.halted().is_some() {
+            return None;
+        }
         let written = if fits { write_chunk(store, chunk, bytes).await } else { Err(SnapshotError::TooLarge) };
         let stored = match written {
             Ok(()) => Stored::Yes,

@@ -9,7 +9,7 @@ use crate::clock::Clock;
 use crate::halt::Halt;
 use crate::platform::Platform;
 use crate::shared::Shared;
-use crate::store::{LogStore, ReadError};
+use crate::store::{LogStore, ReadError, SnapshotError};
 use crate::transport::Transport;
 use crate::wake::Wake;
 
@@ -92,14 +92,14 @@ impl<'a, P: Platform> Replicator<'a, P> {
                 Ok(shared.step(|state| state.raft.seal(now, batch, prev_term, last, bytes, self.frame)))
             }
             // The new leader's entries may have replaced the batch while this task waited for the store.
-            Err(_) if shared.ring.leading() != batch.term.0 => Ok(None),
+            Err(Unread::Missing(_)) if shared.ring.leading() != batch.term.0 => Ok(None),
             // Or it was purged: the core then finds something else to send.
-            Err(Unread::Failed(index)) if shared.is_gone(index) => Ok(None),
+            Err(Unread::Missing(index)) if shared.is_gone(index) => Ok(None),
             Err(Unread::TooSmall) => {
                 shared.step(|state| state.raft.postpone(now, batch));
                 Ok(None)
             }
-            Err(Unread::Failed(index)) => Err(shared.halt(Halt::Read(index))),
+            Err(Unread::Missing(index) | Unread::Failed(index)) => Err(shared.halt(Halt::Read(index))),
         }
     }
 
@@ -113,8 +113,9 @@ impl<'a, P: Platform> Replicator<'a, P> {
                 let now = shared.clock.now();
                 Ok(shared.step(|state| state.raft.seal_chunk(now, batch, self.frame)))
             }
+            Err(SnapshotError::Superseded) if shared.ring.leading() != batch.term.0 => Ok(None),
             // A newer one has taken its place: the core goes on with that.
-            _ if shared.with(|state| state.raft.snapshot() != Some(snapshot)) => Ok(None),
+            Err(SnapshotError::Superseded) if shared.with(|state| state.raft.snapshot() != Some(snapshot)) => Ok(None),
             _ => Err(shared.halt(Halt::Snapshot)),
         }
     }
@@ -123,10 +124,7 @@ impl<'a, P: Platform> Replicator<'a, P> {
         let (shared, prev) = (self.shared, batch.first.previous());
         let prev_term = match batch.prev_term {
             Some(term) => term,
-            None => {
-                let term = shared.use_store(wake, async |store| read_term(store, prev).await).await;
-                term.ok_or(Unread::Failed(prev))?
-            }
+            None => shared.use_store(wake, async |store| read_term(store, prev).await).await?,
         };
         let records =
             self.frame.get_mut(batch.offset..).and_then(|rest| rest.get_mut(..batch.limit)).unwrap_or_default();
@@ -139,8 +137,9 @@ impl<'a, P: Platform> Replicator<'a, P> {
                 // What is accepted and not yet durable is still in the ring, and what does not fit goes in the next frame.
                 Err(ReadError::Missing | ReadError::TooSmall(_)) if read.last >= batch.first => break,
                 Err(ReadError::TooSmall(_)) => return Err(Unread::TooSmall),
+                Err(ReadError::Missing) => return Err(Unread::Missing(index)),
                 // A local read error is never sent as "nothing more" (L12).
-                Err(_) => return Err(Unread::Failed(index)),
+                Err(ReadError::Store(_)) => return Err(Unread::Failed(index)),
             }
         }
         Ok(read)
@@ -148,10 +147,12 @@ impl<'a, P: Platform> Replicator<'a, P> {
 }
 
 /// Why nothing was read.
-enum Unread {
+pub(super) enum Unread {
     /// The first entry is larger than what the peer can take.
     TooSmall,
-    /// This entry should be in the store, and cannot be read.
+    /// This entry is not in the store; by rights, if it was replaced or purged.
+    Missing(LogIndex),
+    /// This entry is in the store, and cannot be read: the medium failed.
     Failed(LogIndex),
 }
 
@@ -170,12 +171,14 @@ impl<P: Platform> Shared<'_, P> {
 }
 
 /// The term of an entry in the store.
-pub(super) async fn read_term<S: LogStore>(store: &mut S, index: LogIndex) -> Option<Term> {
+pub(super) async fn read_term<S: LogStore>(store: &mut S, index: LogIndex) -> Result<Term, Unread> {
     let mut header = [0; HEADER];
     match store.read(index, &mut header).await {
         Ok(_) | Err(ReadError::TooSmall(_)) => {}
-        Err(_) => return None,
+        Err(ReadError::Missing) => return Err(Unread::Missing(index)),
+        Err(ReadError::Store(_)) => return Err(Unread::Failed(index)),
     }
-    let header = Header::decode(&header).ok()?;
-    (header.kind.is_entry() && header.index_low == index.0 as u32).then_some(Term(header.term))
+    let header = Header::decode(&header).ok();
+    let header = header.filter(|header| header.kind.is_entry() && header.index_low == index.0 as u32);
+    header.map(|header| Term(header.term)).ok_or(Unread::Failed(index))
 }

@@ -166,6 +166,18 @@ impl<M: Medium, const WORD: usize, const RECORD: usize> Io<M, WORD, RECORD> {
         Ok(None)
     }
 
+    /// Whether both copies of a page's header check.
+    pub(super) async fn has_both_headers(&mut self, number: usize) -> Result<bool, M::Error> {
+        let (base, crc) = (self.format.base(number), self.format.crc);
+        for at in [base, base + self.format.header()] {
+            let bytes = self.array::<HEADER>(at).await?;
+            if !bytes.is_some_and(|bytes| matches!(PageHeader::decode(&bytes, crc), Some(Ok(_)))) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Writes what comes next of a run of words.
     pub(super) async fn push(&mut self, words: &mut Words, bytes: &[u8]) -> Result<(), M::Error> {
         push(&mut self.medium, &mut self.word, self.format.geometry.word, words, bytes).await

@@ -196,6 +196,10 @@ impl<M: Medium, const PAGES: usize, const WORD: usize, const RECORD: usize> Page
         // A word may have been interrupted and show nothing, so nothing is written right behind the end. What begins two units behind leaves an erased one
         // before it, if it is torn as well.
         self.tail = Tail { at: (end + 2 * format.unit()).max(stray + 2 * format.unit()) };
+        // Nothing more goes on a page that one flipped bit would lose.
+        if expected.is_none() && !self.io.has_both_headers(number).await.map_err(Error::Medium)? {
+            self.tail = Tail { at: format.page() };
+        }
         Ok(())
     }
 
