@@ -13,7 +13,8 @@ use crate::store::{LogStore, SnapshotError};
 /// A snapshot that the application should make of its state as it is after entry [`index`](Self::index).
 ///
 /// Write the bytes in as many pieces as you like, then [`finish`](Self::finish). Dropping it before declines. No entry is applied meanwhile, but the node
-/// goes on. The bytes must be the same on every node for the same state only if transfers should survive a change of leader.
+/// goes on. Not cancel-safe: when a future of [`write`](Self::write) or `finish` is dropped before it is done, the store is in the middle of a write, and the
+/// node may halt ([`LogStore`], rule 5). The bytes must be the same on every node for the same state only if transfers should survive a change of leader.
 pub struct Save<'s, 'a, P: Platform> {
     committed: &'s mut Committed<'a, P>,
     length: u64,

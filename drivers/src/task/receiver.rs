@@ -31,7 +31,7 @@ impl<'a, P: Platform> Receiver<'a, P> {
         Self { shared, buffer }
     }
 
-    /// Runs until the node halts. Cancelling it loses at most one frame.
+    /// Runs until the node halts. Not cancel-safe: it may be in the middle of writing a snapshot to the store.
     pub async fn run(self) -> Halt {
         let shared = self.shared;
         loop {
