@@ -36,6 +36,7 @@ pub(crate) mod testing;
 /// 6. **Newest**: [`read`](Self::read) gives the newest record of that index; a truncated entry is never read again.
 /// 7. **Purged**: entries may go only up to the index that [`purge`](Self::purge) allowed, oldest first; term and vote never go.
 /// 8. **Two snapshots**: the newest finished one stays whole while the next is being written, whatever happens to that.
+/// 9. **Room**: a vote or a start record always finds room, however full of entries the store is: what dead records take comes back (P12).
 ///
 /// A store that never purges and holds no snapshots needs the first three methods only.
 #[allow(async_fn_in_trait)] // Tasks run where their executor is; a store that must be `Send` says so itself.

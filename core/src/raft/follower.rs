@@ -269,7 +269,6 @@ impl Raft<'_> {
         let commit = append.commit.min(known);
         if commit > self.committed() {
             self.ring.commit(commit.0);
-            self.forget_incoming();
         }
     }
 

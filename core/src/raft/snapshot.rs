@@ -136,7 +136,8 @@ impl Raft<'_> {
             return false;
         }
         let since = applied.since(covered.max(self.snapshots.declined));
-        if since == 0 || self.snapshots.incoming.is_some() {
+        let arrives = self.snapshots.incoming.is_some_and(|(snapshot, _)| snapshot.last.index > self.committed());
+        if since == 0 || arrives {
             return false;
         }
         let soon = every.div_ceil(4);
@@ -245,6 +246,9 @@ impl Raft<'_> {
 
     /// The store has written a [`Chunk`], or could not.
     pub fn handle_chunk(&mut self, now: Instant, chunk: &Chunk, stored: Stored) {
+        if self.role == Role::Halted {
+            return;
+        }
         let received = match stored {
             Stored::Yes => chunk.offset + chunk.len as u64,
             Stored::Broken | Stored::TooLarge => 0,
@@ -340,13 +344,6 @@ impl Raft<'_> {
         self.following.chunk = Some((last, received));
         self.answer_leader();
     }
-
-    /// An incoming snapshot is of no use any more when the log has come as far.
-    pub(super) fn forget_incoming(&mut self) {
-        if self.snapshots.incoming.is_some_and(|(snapshot, _)| snapshot.last.index <= self.committed()) {
-            self.snapshots.incoming = None;
-        }
-    }
 }
 
 // As a leader.
@@ -396,16 +393,21 @@ impl Raft<'_> {
     }
 
     #[cold]
+    /// Only progress is answered at once. A snapshot of which nothing more arrives, or that has to begin anew because it does not check, is tried again ever
+    /// more rarely, and does not keep this node from making a better one.
     pub(super) fn handle_snapshot_answer(&mut self, now: Instant, from: NodeId, answer: &SnapshotAnswer) {
         let (beat, newest) = (self.config.heartbeat_interval, self.snapshots.newest);
         let Some(peer) = self.answering(now, from, answer.session) else { return };
-        peer.backoff = beat;
         let sending = newest.filter(|newest| peer.mode == Mode::Snapshot && newest.last.index == answer.last);
         if sending.is_none_or(|snapshot| answer.received > snapshot.length) {
             return count(&mut self.refusals.stale_answer);
         }
+        let progress = answer.received > peer.offset;
         peer.offset = answer.received;
-        peer.probed = false;
-        self.ready.insert(from);
+        if progress {
+            peer.backoff = beat;
+            peer.probed = false;
+            self.ready.insert(from);
+        }
     }
 }
