@@ -844,3 +844,18 @@ fn a_log_that_contradicts_the_snapshot_does_so_until_it_is_started_anew() {
     }
     assert!(dropped > 5, "in {dropped} of 17 logs pages were dropped");
 }
+
+/// A read stops at an entry that a start record then kills: the next one does not go on among the dead.
+///
+/// covers: L2
+#[test]
+fn a_read_after_a_start_record_finds_the_new_entries() {
+    let mut log = fresh(geometry(8, Some(0xFF)), LAYOUT);
+    (1..=5).for_each(|index| append(&mut log, &entry(1, index, b"old")));
+    assert_eq!(read(&mut log, 3), Ok(entry(1, 3, b"old")));
+    append(&mut log, &start(2, 2));
+    (3..=5).for_each(|index| append(&mut log, &entry(2, index, b"new")));
+    for index in [4, 3, 5] {
+        assert_eq!(read(&mut log, index), Ok(entry(2, index, b"new")));
+    }
+}

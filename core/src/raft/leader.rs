@@ -51,7 +51,6 @@ impl Raft<'_> {
         if let Some(reason) = self.is_unfit(now) {
             return self.step_down(now, reason);
         }
-        self.retry_snapshot(now);
         let (interval, longest) = (self.config.heartbeat_interval, self.config.election_timeout);
         let never_retry = self.breaks(Rule::NeverRetry);
         for peer in self.peers.iter_mut() {

@@ -57,6 +57,7 @@ impl Raft<'_> {
 
     /// Time has passed. May be called at any time; does nothing before the deadline.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.retry_snapshot(now);
         match self.role {
             Role::Leader if now >= self.timers.tick_at => {
                 self.arm_tick(now);

@@ -277,6 +277,8 @@ impl<M: Medium, const PAGES: usize, const WORD: usize, const RECORD: usize> Page
             RecoveredRecord::Vote => {}
             RecoveredRecord::Start(before) => {
                 self.pages.live_mut().for_each(Page::kill);
+                // A read that stopped among the dead must not go on there.
+                self.reading = None;
                 page.kill();
                 (page.begin, page.end, page.live) = (before.index.next(), before.index, size);
                 page.starts = true;
