@@ -34,6 +34,8 @@ pub struct Peer {
     pub(crate) sending: LogIndex,
     /// How many bytes of it the peer has.
     pub(crate) offset: u64,
+    /// How often the peer had to begin it anew: it may be damaged.
+    pub(crate) broken: u8,
     /// Bytes the peer can still take (P11).
     pub(crate) credit: u32,
     /// Sum of `in_flight`'s bytes.
@@ -128,6 +130,7 @@ impl Peer {
         commit_sent: LogIndex::ZERO,
         sending: LogIndex::ZERO,
         offset: 0,
+        broken: 0,
         credit: 0,
         in_flight_bytes: 0,
         in_flight: Deque::new(),
@@ -167,11 +170,21 @@ impl Peer {
         self.mode = Mode::Snapshot;
         self.sending = last;
         self.offset = 0;
+        self.broken = 0;
     }
 
     /// Whether a snapshot is on its way to it, and somebody takes it.
     pub(crate) fn takes_snapshot(&self, patience: Duration) -> bool {
-        self.mode == Mode::Snapshot && self.backoff < patience
+        self.mode == Mode::Snapshot && self.backoff < patience && self.broken == 0
+    }
+
+    /// The snapshot must begin anew, each time after twice as long.
+    pub(crate) fn begin_anew(&mut self, now: Instant, beat: Duration) {
+        const LONGEST: u8 = 8;
+        self.broken = self.broken.saturating_add(1).min(LONGEST);
+        self.offset = 0;
+        self.probed = true;
+        self.retry_at = now + Duration(beat.0.saturating_mul(1 << self.broken));
     }
 
     /// Entries up to `last` are leaving.

@@ -24,45 +24,52 @@ const SNAPSHOT_AFTER: u32 = 50;
 
 /// A medium that outlives its node.
 #[derive(Clone, Default)]
-struct Medium(Rc<RefCell<MemoryLog<{ 8 * 1024 }, 1024>>>);
+struct Medium {
+    log: Rc<RefCell<MemoryLog<{ 8 * 1024 }, 1024>>>,
+    /// The bytes of this snapshot have rotted.
+    rotten: Rc<Cell<Option<Snapshot>>>,
+    /// How many snapshots were begun.
+    begun: Rc<Cell<u32>>,
+}
 
 impl LogStore for Medium {
     type Error = Error;
 
     async fn recover(&mut self, log: &mut Recovery) -> Result<(), Error> {
-        block_on(self.0.borrow_mut().recover(log))
+        block_on(self.log.borrow_mut().recover(log))
     }
 
     async fn append(&mut self, batch: &[u8]) -> Result<(), Error> {
-        block_on(self.0.borrow_mut().append(batch))
+        block_on(self.log.borrow_mut().append(batch))
     }
 
     async fn read(&mut self, index: LogIndex, buffer: &mut [u8]) -> Result<usize, ReadError<Error>> {
-        block_on(self.0.borrow_mut().read(index, buffer))
+        block_on(self.log.borrow_mut().read(index, buffer))
     }
 
     fn space(&self) -> Space {
-        self.0.borrow().space()
+        self.log.borrow().space()
     }
 
     fn purge(&mut self, index: LogIndex) {
-        self.0.borrow_mut().purge(index);
+        self.log.borrow_mut().purge(index);
     }
 
     fn snapshot_limit(&self) -> u64 {
-        self.0.borrow().snapshot_limit()
+        self.log.borrow().snapshot_limit()
     }
 
     async fn begin_snapshot(&mut self, last: EntryId) -> Result<(), Error> {
-        block_on(self.0.borrow_mut().begin_snapshot(last))
+        self.begun.set(self.begun.get() + 1);
+        block_on(self.log.borrow_mut().begin_snapshot(last))
     }
 
     async fn write_snapshot(&mut self, last: EntryId, offset: u64, bytes: &[u8]) -> Result<(), SnapshotError<Error>> {
-        block_on(self.0.borrow_mut().write_snapshot(last, offset, bytes))
+        block_on(self.log.borrow_mut().write_snapshot(last, offset, bytes))
     }
 
     async fn finish_snapshot(&mut self, snapshot: &Snapshot) -> Result<(), SnapshotError<Error>> {
-        block_on(self.0.borrow_mut().finish_snapshot(snapshot))
+        block_on(self.log.borrow_mut().finish_snapshot(snapshot))
     }
 
     async fn read_snapshot(
@@ -71,7 +78,11 @@ impl LogStore for Medium {
         offset: u64,
         buffer: &mut [u8],
     ) -> Result<usize, SnapshotError<Error>> {
-        block_on(self.0.borrow_mut().read_snapshot(snapshot, offset, buffer))
+        let read = block_on(self.log.borrow_mut().read_snapshot(snapshot, offset, buffer));
+        if self.rotten.get() == Some(*snapshot) && offset == 0 {
+            buffer[0] ^= 1;
+        }
+        read
     }
 }
 
@@ -353,5 +364,35 @@ fn an_application_that_stood_still_restores_the_snapshot_that_was_installed_unde
         cluster.application(slow).stopped.set(false);
         cluster.agree(leader).await;
         assert!(cluster.application(slow).restored.get() > 0);
+    });
+}
+
+/// The follower finds out when it has all of it, and a leader cannot know; but it tries ever more rarely, and makes a better one when that is due.
+///
+/// covers: S1, L14
+#[test]
+fn a_rotten_snapshot_is_sent_ever_more_rarely_until_there_is_a_better_one() {
+    let cluster = Cluster::new();
+    cluster.world.run(async {
+        let leader = cluster.leader().await;
+        let away = (leader + 1) % 3;
+        cluster.propose(leader, 0..20).await;
+        cluster.kill(away);
+        cluster.propose(leader, 20..600).await;
+        cluster.world.sleep(Duration::from_millis(5000)).await;
+        let recovered = {
+            let mut recovery = Recovery::new(ClusterId(7), quoring_ring::DEFAULT_CRC32C);
+            block_on(cluster.media[leader].log.borrow_mut().recover(&mut recovery)).unwrap();
+            recovery.finish().unwrap()
+        };
+        cluster.media[leader].rotten.set(recovered.snapshot);
+        let before = cluster.media[away].begun.get();
+        cluster.reboot(away);
+        cluster.world.sleep(Duration::from_millis(10_000)).await;
+        let begun = cluster.media[away].begun.get() - before;
+        assert!((2..10).contains(&begun), "begun {begun} times in ten seconds");
+        assert_eq!(cluster.application(away).restored.get(), u32::from(before > 0), "nothing rotten is restored");
+        cluster.propose(leader, 600..700).await;
+        cluster.agree(leader).await;
     });
 }

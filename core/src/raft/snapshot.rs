@@ -393,14 +393,17 @@ impl Raft<'_> {
     }
 
     #[cold]
-    /// Only progress is answered at once. A snapshot of which nothing more arrives, or that has to begin anew because it does not check, is tried again ever
-    /// more rarely, and does not keep this node from making a better one.
+    /// Only progress is answered at once. A snapshot that has to begin anew, because it does not check, is tried again ever more rarely, and does not keep this
+    /// node from making a better one.
     pub(super) fn handle_snapshot_answer(&mut self, now: Instant, from: NodeId, answer: &SnapshotAnswer) {
         let (beat, newest) = (self.config.heartbeat_interval, self.snapshots.newest);
         let Some(peer) = self.answering(now, from, answer.session) else { return };
         let sending = newest.filter(|newest| peer.mode == Mode::Snapshot && newest.last.index == answer.last);
         if sending.is_none_or(|snapshot| answer.received > snapshot.length) {
             return count(&mut self.refusals.stale_answer);
+        }
+        if answer.received == 0 {
+            return peer.begin_anew(now, beat);
         }
         let progress = answer.received > peer.offset;
         peer.offset = answer.received;
