@@ -189,7 +189,7 @@ impl<'a, P: Platform> Committed<'a, P> {
         let (shared, buffer) = (self.shared, &mut *self.buffer);
         let read = shared.use_store(&shared.wakes.committed, async |store| store.read(index, buffer).await).await;
         let failed = matches!(read, Err(ReadError::Store(_)));
-        if !failed && shared.with(|state| state.raft.snapshot().is_some_and(|newest| newest.last.index >= index)) {
+        if !failed && shared.is_covered(index) {
             return Ok(None);
         }
         let Ok(len) = read else { return Err(shared.halt(Halt::Read(index))) };
@@ -217,6 +217,11 @@ impl<P: Platform> Shared<'_, P> {
     /// Whether the entry is committed.
     fn may_apply(&self, index: LogIndex) -> bool {
         self.ring.committed(index.0) >= index.0 || self.applies_accepted() && self.ring.last(index.0) >= index.0
+    }
+
+    /// Whether the newest snapshot covers the entry. It may have been installed just now.
+    fn is_covered(&self, index: LogIndex) -> bool {
+        self.with(|state| state.raft.snapshot().is_some_and(|newest| newest.last.index >= index))
     }
 
     /// Whether the record is this entry, undamaged.

@@ -116,9 +116,7 @@ impl<P: Platform> Shared<'_, P> {
     /// Whether a snapshot up to `last` is still wanted: a newer one may have been installed just now, or the node may have stopped.
     fn may_save(&self, last: EntryId) -> Result<(), SaveError> {
         self.check_halted().map_err(SaveError::Halted)?;
-        let covers = |newest: &Snapshot| newest.last.index >= last.index;
-        let covered = self.with(|state| state.raft.snapshot().is_some_and(covers));
-        if covered { Err(SaveError::Superseded) } else { Ok(()) }
+        if self.is_covered(last.index) { Err(SaveError::Superseded) } else { Ok(()) }
     }
 
     fn unsaved<E>(&self, error: SnapshotError<E>) -> SaveError {
