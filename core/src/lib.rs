@@ -34,6 +34,7 @@ mod planted;
 mod progress;
 mod raft;
 mod recovery;
+mod request;
 mod snapshot;
 mod space;
 mod term_runs;
@@ -51,6 +52,7 @@ pub use raft::{
     Chunk, ChunkBatch, Handled, ProposeError, Raft, RingBatch, StoreBatch, Stored, Transmit, command_limit,
 };
 pub use recovery::{Recovered, RecoveredRecord, Recovery, RecoveryError};
+pub use request::{ClientId, RequestId};
 pub use snapshot::Snapshot;
 pub use space::Space;
 pub use term_runs::{RUNS, TermRuns};

@@ -73,6 +73,16 @@ impl<'r> Arena<'r> {
         fill(body, payload);
     }
 
+    /// Stores a record at `at` whose payload is `head` and `body`, end to end.
+    pub(crate) fn store_parts(self, at: Position, header: &Header, head: &[u8; HEADER], body: &[u8]) {
+        self.store_bytes(at, &header.encode());
+        self.store_bytes(at.advanced((HEADER / UNIT) as u32), head);
+        let rest = header.size().saturating_sub(2 * HEADER);
+        if let Some(words) = self.window(at.advanced((2 * HEADER / UNIT) as u32), rest) {
+            fill(words, body);
+        }
+    }
+
     /// Stores the bytes of a whole record, or of a header, at `at`.
     #[inline]
     pub(crate) fn store_bytes(self, at: Position, bytes: &[u8]) {

@@ -88,6 +88,11 @@ impl Checksum {
         (self.crc)((self.crc)(self.start(index_high), counted), payload)
     }
 
+    /// The checksum of a record whose payload is `head` and `body`, end to end.
+    pub(crate) fn of_parts(&self, header: &Header, index_high: u32, head: &[u8], body: &[u8]) -> u32 {
+        (self.crc)(self.of(header, index_high, head), body)
+    }
+
     /// Checks a record that came from outside.
     ///
     /// # Errors

@@ -25,11 +25,13 @@ pub enum Kind {
     Configuration = 3,
     /// A term and a vote. No entry: it has a place in the order of writes, but no index.
     Vote = 4,
-    /// An entry with a command that belongs to a client session.
+    /// An entry with a command of a client's session, behind the request that says which: it takes effect once.
     Session = 5,
     /// The log starts anew, behind a snapshot: nothing before this record counts any more, and the next entry follows the one that its term
     /// and payload name. No entry itself: it has a place in the order of writes, but no index.
     Start = 6,
+    /// An entry with a command of a client's stream, behind the request that says which.
+    Stream = 7,
     /// Fills the end of the arena. Never leaves the ring.
     Pad = 0xF,
 }
@@ -38,7 +40,7 @@ impl Kind {
     /// Whether records of this kind are entries of the log, that is, have an index.
     #[must_use]
     pub const fn is_entry(self) -> bool {
-        matches!(self, Self::Command | Self::NoOp | Self::Configuration | Self::Session)
+        matches!(self, Self::Command | Self::NoOp | Self::Configuration | Self::Session | Self::Stream)
     }
 
     /// The kind that this byte stands for.
@@ -51,6 +53,7 @@ impl Kind {
             4 => Self::Vote,
             5 => Self::Session,
             6 => Self::Start,
+            7 => Self::Stream,
             0xF => Self::Pad,
             _ => return None,
         })

@@ -90,6 +90,29 @@ impl<'r> Writer<'r> {
         Ok(start)
     }
 
+    /// Encodes and appends an entry whose payload is `head` and `body`, end to end.
+    ///
+    /// Returns where the record begins.
+    ///
+    /// # Errors
+    /// Any [`AppendError`].
+    pub fn append_parts(
+        &mut self,
+        kind: Kind,
+        term: u32,
+        index: u64,
+        head: &[u8; HEADER],
+        body: &[u8],
+    ) -> Result<Position, AppendError> {
+        let len = u16::try_from(head.len() + body.len()).map_err(|_| AppendError::TooLarge)?;
+        let mut header = Header { checksum: 0, term, index_low: index as u32, len, kind, flags: 0 };
+        let start = self.claim_entry(&header, index)?;
+        header.checksum = self.checksum.of_parts(&header, (index >> 32) as u32, head, body);
+        self.ring.arena.store_parts(start, &header, head, body);
+        self.enter(index, start, header.size());
+        Ok(start)
+    }
+
     /// Appends an entry that was encoded elsewhere and [verified](Checksum::verify): its bytes go
     /// in as they are.
     ///
@@ -234,6 +257,16 @@ impl<'r> Writer<'r> {
         let in_place = self.ring.arena.units_to_end(self.accepted).min(free);
         let after_pad = free - in_place;
         (in_place.max(after_pad) as usize * UNIT).min(self.record_limit())
+    }
+
+    /// Whether `count` records of `bytes` bytes in all could be appended now, one after the other, as the entries after `last`.
+    pub fn takes(&mut self, bytes: usize, count: u32) -> bool {
+        let last = self.last.wrapping_add(count.into());
+        // If the last of them may take its slot, all may. If one record of that size has room, so have small ones: what they leave unused before the pad
+        // is less than the whole.
+        count as usize <= self.slots()
+            && self.flushed_suffices(|writer| writer.slot_is_free(last))
+            && bytes <= self.room()
     }
 
     /// Index of the last entry.
