@@ -113,11 +113,11 @@ fn zeroed_memory_is_no_record() {
 
 #[test]
 fn only_entries_have_an_index() {
-    let entries = [Kind::Command, Kind::NoOp, Kind::Configuration, Kind::Session];
+    let entries = [Kind::Command, Kind::NoOp, Kind::Configuration, Kind::Session, Kind::Stream];
     for byte in 0..=u8::MAX {
         let kind = Kind::from_byte(byte);
         assert_eq!(kind.map(|kind| kind as u8).unwrap_or(byte), byte);
-        assert_eq!(kind.is_some(), [1, 2, 3, 4, 5, 6, 0xF].contains(&byte), "byte {byte}");
+        assert_eq!(kind.is_some(), [1, 2, 3, 4, 5, 6, 7, 0xF].contains(&byte), "byte {byte}");
         assert_eq!(kind.is_some_and(Kind::is_entry), kind.is_some_and(|kind| entries.contains(&kind)));
     }
 }

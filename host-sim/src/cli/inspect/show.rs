@@ -146,6 +146,7 @@ const fn name(kind: Kind) -> &'static str {
         Kind::Vote => "vote",
         Kind::Session => "session",
         Kind::Start => "start",
+        Kind::Stream => "stream",
         Kind::Pad => "pad",
     }
 }
