@@ -54,7 +54,9 @@ pub struct Raft<'a> {
     term: Term,
     /// For whom this node voted in `term`; never changes within a term once it is set.
     vote: Option<NodeId>,
-    /// How far the record of the two has come.
+    /// The newest boot number; its record is durable when that of the term is.
+    boot: u32,
+    /// How far the record of the three has come.
     recorded: Recorded,
     /// The terms of the log.
     runs: TermRuns,
@@ -149,6 +151,7 @@ impl<'a> Raft<'a> {
             command_limit,
             term: recovered.term,
             vote: recovered.vote,
+            boot: recovered.boot,
             recorded: Recorded::Durable,
             durable: recovered.last,
             start: recovered.start,
@@ -385,7 +388,7 @@ impl<'a> Raft<'a> {
 
     /// Writes the record of term and vote, or remembers to.
     fn record_term(&mut self) {
-        self.recorded = match self.ring.append_vote(self.term.0, vote::to_flags(self.vote)) {
+        self.recorded = match self.ring.append_vote(self.term.0, vote::to_flags(self.vote), self.boot) {
             Ok(_) => Recorded::Accepted(self.ring.accepted()),
             Err(_) => Recorded::Pending,
         };

@@ -27,6 +27,8 @@ pub struct Recovered {
     pub term: Term,
     /// Whom the node voted for in that term.
     pub vote: Option<NodeId>,
+    /// The newest boot number that is durable; 0 for none. Boot numbers never fall, whatever becomes of terms (R15).
+    pub boot: u32,
     /// The newest snapshot.
     pub snapshot: Option<Snapshot>,
     /// The log begins behind this entry. Its term may be 0 for "not known".
@@ -94,10 +96,12 @@ impl Recovery {
         self.state.term = self.state.term.max(snapshot.last.term);
     }
 
-    /// The log begins behind entry `before`; what was below is gone. When that was so, the newest vote record had this term and these flags.
-    pub fn start(&mut self, before: EntryId, term: Term, flags: u8) {
+    /// The log begins behind entry `before`; what was below is gone. When that was so, the newest vote record had this term and these flags, and
+    /// the newest boot number was `boot`.
+    pub fn start(&mut self, before: EntryId, term: Term, flags: u8, boot: u32) {
         self.start_behind(before);
         let state = &mut self.state;
+        state.boot = state.boot.max(boot);
         if term >= state.term {
             (state.term, state.vote) = (term, crate::vote::from_flags(flags));
         }
@@ -183,6 +187,8 @@ impl Recovery {
     fn vote(&mut self, record: &Record<'_>) -> Result<RecoveredRecord, RecoveryError> {
         self.checksum.verify(record, 0).map_err(RecoveryError::Record)?;
         let (term, vote) = (Term(record.header.term), crate::vote::from_flags(record.header.flags));
+        // It stands in the place of an index, and counts even if the term does not any more.
+        self.state.boot = self.state.boot.max(record.header.index_low);
         if term > self.state.term {
             (self.state.term, self.state.vote) = (term, vote);
         } else if term == self.state.term && vote.is_some() {
@@ -241,7 +247,7 @@ mod tests {
         let last = EntryId { term: Term(3), index: LogIndex(20) };
         let mut recovery = Recovery::new(ClusterId(1), quoring_ring::DEFAULT_CRC32C);
         recovery.snapshot(&Snapshot { last, length: 0, checksum: 0, voters: NodeSet::first(3) });
-        recovery.start(EntryId { term: Term::ZERO, index: last.index }, Term(5), 0x81);
+        recovery.start(EntryId { term: Term::ZERO, index: last.index }, Term(5), 0x81, 0);
         let recovered = recovery.finish().unwrap();
         assert_eq!((recovered.restart, recovered.start, recovered.last), (false, last, last.index));
         assert_eq!((recovered.runs.last_term(), recovered.term, recovered.vote), (Term(3), Term(5), NodeId::new(1)));
@@ -251,7 +257,7 @@ mod tests {
     #[test]
     fn a_vote_of_an_earlier_term_is_none_in_a_later_one() {
         let mut recovery = Recovery::new(ClusterId(1), quoring_ring::DEFAULT_CRC32C);
-        recovery.start(EntryId { term: Term(5), index: LogIndex(0) }, Term(3), 0x81);
+        recovery.start(EntryId { term: Term(5), index: LogIndex(0) }, Term(3), 0x81, 0);
         let recovered = recovery.finish().unwrap();
         assert_eq!((recovered.term, recovered.vote), (Term(5), None));
     }

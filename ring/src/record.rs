@@ -23,7 +23,7 @@ pub enum Kind {
     NoOp = 2,
     /// An entry with a configuration of the cluster.
     Configuration = 3,
-    /// A term and a vote. No entry: it has a place in the order of writes, but no index.
+    /// A term and a vote. No entry: it has a place in the order of writes, but no index. Its user has 32 bits more in the place of one.
     Vote = 4,
     /// An entry with a command of a client's session, behind the request that says which: it takes effect once.
     Session = 5,
@@ -75,7 +75,7 @@ pub struct Header {
     pub checksum: u32,
     /// The term in which the record was made.
     pub term: u32,
-    /// Low half of the entry's index; zero for a vote.
+    /// Low half of the entry's index; free for the user of the ring in a vote.
     pub index_low: u32,
     /// Bytes of the payload.
     pub len: u16,

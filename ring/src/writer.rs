@@ -153,14 +153,15 @@ impl<'r> Writer<'r> {
         if span.count > 0 { Ok(span) } else { Err(AppendError::NotAnEntry) }
     }
 
-    /// Appends a vote: a record without payload and without index.
+    /// Appends a vote: a record without payload and without index. `boot`, which the ring does not look at, stands in the place of that
+    /// ([`Header::index_low`]).
     ///
     /// Returns where the record begins.
     ///
     /// # Errors
     /// [`AppendError::Full`].
-    pub fn append_vote(&mut self, term: u32, flags: u8) -> Result<Position, AppendError> {
-        let mut header = Header { checksum: 0, term, index_low: 0, len: 0, kind: Kind::Vote, flags };
+    pub fn append_vote(&mut self, term: u32, flags: u8, boot: u32) -> Result<Position, AppendError> {
+        let mut header = Header { checksum: 0, term, index_low: boot, len: 0, kind: Kind::Vote, flags };
         let start = self.claim(header.size())?;
         header.checksum = self.checksum.of(&header, 0, &[]);
         self.ring.arena.store(start, &header, &[]);

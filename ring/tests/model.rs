@@ -223,7 +223,7 @@ impl Pair<'_> {
         self.term += 1;
         let record = Written { kind: Kind::Vote, term: self.term, index: 0, payload: vec![] };
         let refusal = self.model.refusal(&record);
-        let appended = self.ring.writer.append_vote(self.term, 0);
+        let appended = self.ring.writer.append_vote(self.term, 0, 0);
         self.check_appended(appended, refusal, record);
     }
 

@@ -94,7 +94,7 @@ fn a_log_does_not_start_anew_below_what_is_committed_or_over_what_is_not_durable
 fn an_entry_can_be_copied_by_its_index_and_gathered_in_order() {
     ring!(ring: 64, 8);
     assert_eq!(put(&mut ring, 1, 1, b"one").map(units), Ok(0));
-    assert_eq!(ring.writer.append_vote(2, 5).map(units), Ok(4));
+    assert_eq!(ring.writer.append_vote(2, 5, 0x8000_0007).map(units), Ok(4));
     assert_eq!(put(&mut ring, 2, 2, b"").map(units), Ok(6));
 
     assert_eq!(copied(ring.reader, 1), Some((1, b"one".to_vec())));
@@ -105,7 +105,7 @@ fn an_entry_can_be_copied_by_its_index_and_gathered_in_order() {
     let bytes = flush(&mut ring);
     let records: Vec<_> = Records::new(&bytes).map(Result::unwrap).collect();
     let heads = records.iter().map(|it| (it.header.kind, it.header.term, it.header.index_low, it.header.flags));
-    let expected = [(Kind::Command, 1, 1, 0), (Kind::Vote, 2, 0, 5), (Kind::Command, 2, 2, 0)];
+    let expected = [(Kind::Command, 1, 1, 0), (Kind::Vote, 2, 0x8000_0007, 5), (Kind::Command, 2, 2, 0)];
     assert_eq!(heads.collect::<Vec<_>>(), expected);
     verified(records[1].bytes, 0);
 }
@@ -134,7 +134,7 @@ fn a_record_of_exactly_half_the_arena_always_fits_and_one_byte_more_never() {
         assert_eq!(put(&mut ring, 1, index, &[0; 49]), Err(AppendError::TooLarge));
         assert!(put(&mut ring, 1, index, &[0; 48]).is_ok(), "index {index}");
         flush(&mut ring);
-        ring.writer.append_vote(1, 0).unwrap(); // so that every alignment of the pad occurs
+        ring.writer.append_vote(1, 0, 0).unwrap(); // so that every alignment of the pad occurs
         flush(&mut ring);
     }
 }
@@ -237,15 +237,15 @@ fn an_append_waits_for_the_local_flash_alone() {
     }
     assert_eq!(ring.writer.room(), 0);
     assert_eq!(put(&mut ring, 1, 5, b"x"), Err(AppendError::Full));
-    assert_eq!(ring.writer.append_vote(2, 0), Err(AppendError::Full));
+    assert_eq!(ring.writer.append_vote(2, 0, 0), Err(AppendError::Full));
 
     let mut buf = [0; 32];
     let batch = ring.flusher.gather(&mut buf);
     assert_eq!((batch.bytes, batch.records), (32, 1));
-    assert_eq!(ring.writer.append_vote(2, 0), Err(AppendError::Full), "gathered is not yet durable");
+    assert_eq!(ring.writer.append_vote(2, 0, 0), Err(AppendError::Full), "gathered is not yet durable");
     ring.flusher.publish(batch.end);
     assert_eq!(ring.writer.room(), 32);
-    ring.writer.append_vote(2, 0).unwrap();
+    ring.writer.append_vote(2, 0, 0).unwrap();
     assert_eq!(ring.writer.room(), 16);
     assert_eq!(copied(ring.reader, 1), None, "its space was taken");
     assert!(ring.writer.is_durable(1));
@@ -276,7 +276,7 @@ fn an_append_waits_until_the_slot_it_takes_is_durable() {
     }
     assert_eq!(put(&mut ring, 1, 5, b"x"), Err(AppendError::Full));
     assert_eq!(ring.writer.room(), 0);
-    ring.writer.append_vote(1, 0).expect("a vote needs no slot");
+    ring.writer.append_vote(1, 0, 0).expect("a vote needs no slot");
     put(&mut ring, 2, 4, b"y").expect("the slot of 4 is taken from 4 itself");
 
     let first = ring.flusher.gather(&mut [0; 32]);
@@ -297,7 +297,7 @@ fn a_record_fits_exactly_when_there_is_room() {
             for size in 1..=8 {
                 ring!(ring: 16, 8, Origin { position: Position::new(before * 2), ..Origin::default() });
                 for _ in 0..unflushed {
-                    ring.writer.append_vote(1, 0).unwrap();
+                    ring.writer.append_vote(1, 0, 0).unwrap();
                 }
                 let fits = size * 16 <= ring.writer.room();
                 let payload = vec![0; size * 16 - 16];
@@ -359,7 +359,7 @@ fn a_span_is_what_fits_and_lies_end_to_end() {
 fn a_vote_a_pad_or_a_replaced_tail_ends_a_span() {
     ring!(ring: 16, 8);
     put(&mut ring, 1, 1, b"x").unwrap();
-    ring.writer.append_vote(2, 0).unwrap();
+    ring.writer.append_vote(2, 0, 0).unwrap();
     put(&mut ring, 2, 2, b"y").unwrap();
     assert_eq!(ring.writer.span(1, 2, 4096).unwrap().count, 1);
     put(&mut ring, 3, 2, b"z").unwrap();

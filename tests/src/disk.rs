@@ -112,6 +112,7 @@ pub struct Disk {
     log: Log,
     term: Term,
     vote: Option<NodeId>,
+    boot: u32,
     snapshots: Snapshots,
     /// Every state a snapshot of which was ever whole here.
     states: HashMap<EntryId, State>,
@@ -124,8 +125,8 @@ struct Stored {
     index: Option<LogIndex>,
     /// The last entry when it was written.
     before: EntryId,
-    /// Term and flags of the newest vote then.
-    vote: (Term, u8),
+    /// Term and flags of the newest vote then, and the boot number.
+    vote: (Term, u8, u32),
 }
 
 impl Disk {
@@ -148,7 +149,7 @@ impl Disk {
     pub fn push(&mut self, bytes: Vec<u8>) {
         let record = Record::parse(&bytes).expect("whole records");
         let term = Term(record.header.term);
-        let (before, vote) = (self.last(), (self.term, flags(self.vote)));
+        let (before, vote) = (self.last(), (self.term, flags(self.vote), self.boot));
         if record.header.kind == Kind::Vote {
             // Bit 7 says that there is a vote, bits 0..=4 for whom.
             let vote = NodeId::new(record.header.flags & 0x7F).filter(|_| record.header.flags & 0x80 != 0);
@@ -157,6 +158,9 @@ impl Disk {
                 "a vote is never taken back"
             );
             (self.term, self.vote) = (term, vote);
+            let boot = record.header.index_low;
+            assert!(boot >= self.boot, "boot {boot} after {}", self.boot);
+            self.boot = boot;
         } else {
             self.note_term(term);
         }
@@ -224,18 +228,20 @@ impl Disk {
         if let Some(saved) = self.snapshots.newest() {
             recovery.snapshot(&saved.snapshot);
         }
-        let (before, (term, flags)) = self
+        let (before, (term, flags, boot)) = self
             .records
             .front()
-            .map_or((self.last(), (self.term, flags(self.vote))), |first| (first.before, first.vote));
+            .map_or((self.last(), (self.term, flags(self.vote), self.boot)), |first| (first.before, first.vote));
         if before.index > LogIndex::ZERO || self.dropped > 0 {
-            recovery.start(before, term, flags);
+            recovery.start(before, term, flags, boot);
         }
         for stored in &self.records {
             recovery.record(&Record::parse(&stored.bytes).expect("whole records")).expect("records in order");
         }
         assert!(!Records::new(&std::mem::take(&mut self.torn)).any(|record| record.is_ok()), "a torn record is none");
-        recovery.finish().expect("what was purged is covered (S3, S5)")
+        let recovered = recovery.finish().expect("what was purged is covered (S3, S5)");
+        assert_eq!(recovered.boot, self.boot, "boot numbers never fall (R15)");
+        recovered
     }
 
     /// The newest record of an entry.
@@ -308,6 +314,12 @@ impl Disk {
         if term > self.term { (term, None) } else { (self.term, self.vote) }
     }
 
+    /// The newest durable boot number.
+    #[must_use]
+    pub const fn boot(&self) -> u32 {
+        self.boot
+    }
+
     /// All records that are there.
     pub fn records(&self) -> impl Iterator<Item = &[u8]> {
         self.records.iter().map(|stored| stored.bytes.as_slice())
@@ -333,14 +345,20 @@ const fn flags(vote: Option<NodeId>) -> u8 {
     }
 }
 
-/// How a record reads in scripts: `3-1` is the entry of term 3 at index 1, `vote 3 for 1` a vote, `start 3-1` the start of a log behind that entry.
+/// How a record reads in scripts: `3-1` is the entry of term 3 at index 1, `vote 3 for 1` a vote, `term 3 boot 2` a term and a boot number, `start 3-1` the
+/// start of a log behind that entry.
 #[must_use]
 pub fn name(record: &Record<'_>, index: Option<LogIndex>) -> String {
     let header: &Header = &record.header;
     match index.or(record.start().map(LogIndex)) {
         Some(index) if header.kind == Kind::Start => format!("start {}-{index}", header.term),
         Some(index) => format!("{}-{index}", header.term),
-        None if header.flags & 0x80 != 0 => format!("vote {} for {}", header.term, header.flags & 0x1F),
-        None => format!("term {}", header.term),
+        None => {
+            let boot = if header.index_low > 0 { format!(" boot {}", header.index_low) } else { String::new() };
+            match header.flags & 0x80 {
+                0 => format!("term {}{boot}", header.term),
+                _ => format!("vote {} for {}{boot}", header.term, header.flags & 0x1F),
+            }
+        }
     }
 }

@@ -203,7 +203,7 @@ fn record(kind: Kind, term: u32, index: u64, payload: &[u8]) -> Vec<u8> {
 fn recovered(snapshot: Option<Snapshot>, start: (u32, u64), terms: &[u32]) -> Result<Recovered, RecoveryError> {
     let mut recovery = Recovery::new(CLUSTER, DEFAULT_CRC32C);
     snapshot.iter().for_each(|snapshot| recovery.snapshot(snapshot));
-    recovery.start(EntryId { term: Term(start.0), index: LogIndex(start.1) }, Term(9), 0x80 | 2);
+    recovery.start(EntryId { term: Term(start.0), index: LogIndex(start.1) }, Term(9), 0x80 | 2, 7);
     for (index, &term) in (start.1 + 1..).zip(terms) {
         recovery.record(&Record::parse(&record(Kind::NoOp, term, index, &[])).expect("whole"))?;
     }
@@ -218,6 +218,7 @@ fn a_restart_tells_a_newer_an_overlapping_a_contradicting_and_a_missing_snapshot
             let origin = found.origin(quoring_ring::Position::new(0));
             assert!(origin.committed <= origin.last && origin.applied == 0);
             assert_eq!((found.term, found.vote), (Term(9), Some(node(2))), "the vote outlives what was purged");
+            assert_eq!(found.boot, 7, "and so does the boot number");
             (found.restart, found.start.index.0, found.last.0, origin.committed)
         })
     };

@@ -43,6 +43,8 @@ pub struct MemoryLog<const BYTES: usize, const SNAPSHOT: usize = 0> {
     term: Term,
     /// Those of the newest vote record, if it was of this term.
     vote: u8,
+    /// The newest one of all vote records.
+    boot: u32,
     snapshots: Snapshots<SNAPSHOT>,
 }
 
@@ -79,6 +81,7 @@ impl<const BYTES: usize, const SNAPSHOT: usize> MemoryLog<BYTES, SNAPSHOT> {
             cursor: FIRST,
             term: Term::ZERO,
             vote: 0,
+            boot: 0,
             snapshots: Snapshots::new(),
         }
     }
@@ -101,9 +104,10 @@ impl<const BYTES: usize, const SNAPSHOT: usize> MemoryLog<BYTES, SNAPSHOT> {
         Ok(())
     }
 
-    /// A vote counts from its term on; none takes another one of the same term back.
+    /// A vote counts from its term on; none takes another one of the same term back. A boot number counts whatever the term.
     fn note_vote(&mut self, header: &Header) {
         let term = Term(header.term);
+        self.boot = self.boot.max(header.index_low);
         if term > self.term || term == self.term && header.flags != 0 {
             (self.term, self.vote) = (term, header.flags);
         }
@@ -213,7 +217,7 @@ impl<const BYTES: usize, const SNAPSHOT: usize> LogStore for MemoryLog<BYTES, SN
         if let Some(snapshot) = self.snapshots.newest() {
             log.snapshot(snapshot);
         }
-        log.start(self.start, self.term, self.vote);
+        log.start(self.start, self.term, self.vote, self.boot);
         for record in Records::new(self.bytes.get(..self.used).unwrap_or_default()) {
             let record = record.map_err(|error| Error::Record(RecoveryError::Record(error)))?;
             log.record(&record).map_err(Error::Record)?;

@@ -65,6 +65,8 @@ pub struct PagedLog<M, const PAGES: usize, const WORD: usize, const RECORD: usiz
     last: EntryId,
     term: Term,
     vote: u8,
+    /// The newest boot number.
+    boot: u32,
     /// The sequence of the page that told `vote`, during recovery.
     vote_at: u32,
     /// Entries up to this one may go.
@@ -116,6 +118,7 @@ impl<M: Medium, const PAGES: usize, const WORD: usize, const RECORD: usize> Page
             last: EntryId::ZERO,
             term: Term::ZERO,
             vote: 0,
+            boot: 0,
             vote_at: 0,
             allowed: LogIndex::ZERO,
             reading: None,
@@ -175,7 +178,7 @@ impl<M: Medium, const PAGES: usize, const WORD: usize, const RECORD: usize> Page
 
     /// What is not kept on the medium.
     const fn forget_state(&mut self) {
-        (self.sequence, self.vote_at, self.vote) = (0, 0, 0);
+        (self.sequence, self.vote_at, self.vote, self.boot) = (0, 0, 0, 0);
         (self.last, self.term, self.allowed) = (EntryId::ZERO, Term::ZERO, LogIndex::ZERO);
         self.reading = None;
     }

@@ -166,7 +166,7 @@ fn set_log(cluster: &mut Cluster, line: &str) {
         disk.push(record(Kind::NoOp, term, index, 0));
     }
     if later > 0 {
-        disk.push(record(Kind::Vote, later, 0, 0));
+        disk.push(record(Kind::Vote, later, disk.boot().into(), 0));
     }
 }
 

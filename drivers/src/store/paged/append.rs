@@ -141,6 +141,7 @@ impl<M: Medium, const PAGES: usize, const WORD: usize, const RECORD: usize> Page
             before: EntryId::ZERO,
             term: self.term,
             vote: self.vote,
+            boot: self.boot,
             salt: self.salt,
         })
     }

@@ -14,6 +14,8 @@ pub(super) const BATCH_HEADER: u32 = 12;
 pub(super) const TRAILER: u32 = 4;
 /// What a batch's length counts in.
 pub(super) const STEP: u32 = ALIGN as u32;
+/// The largest page.
+const MAX_PAGE: u32 = 1 << 20;
 /// The most bytes of records in a batch.
 pub(super) const MOST: u32 = u16::MAX as u32 * STEP;
 
@@ -23,6 +25,7 @@ const SLOT_MAGIC: [u8; 3] = *b"QPS";
 /// Where the checksum of a header lies: behind all that it covers.
 const SUM: usize = 60;
 
+const _: () = assert!(MAX_PAGE / STEP == 1 << 16, "the largest page, and no other, leaves 0 in 16 bits");
 const _: () = assert!(BATCH_HEADER + TRAILER == STEP, "records of a batch end as aligned as it began");
 
 /// Whose log it is.
@@ -69,7 +72,7 @@ impl Format {
         if !word.is_power_of_two() || word > 256 {
             return Err(LayoutError::Word(word));
         }
-        if !page.is_multiple_of(format.unit()) || page > 1 << 20 {
+        if !page.is_multiple_of(format.unit()) || page > MAX_PAGE {
             return Err(LayoutError::Page(page));
         }
         if layout.log_pages < 3 {
@@ -174,12 +177,13 @@ pub enum Origin {
 /// What stands twice at the beginning of a page.
 ///
 /// ```text
-///  0     3       4       8    9    10     11   12   16       18       20       24    28   32       36      40     48   52   56   60  64
-///  +-----+-------+-------+----+----+------+----+----+--------+--------+--------+-----+----+--------+-----+--+------+----+----+----+---+
-///  |"QPL"|version|cluster|node|word|origin|vote|page|log     |snapshot|sequence|first|last|previous|its  |0 |before     |vote|salt|sum|
-///  |     |       |       |    |log2|      |    |size|pages   |pages   |        |rank |rank|sequence|batch|  |index |term|term|    |   |
-///  +-----+-------+-------+----+----+------+----+----+--------+--------+--------+-----+----+--------+-----+--+------+----+----+----+---+
+///  0     3       4       8    9    10     11   12   14       16    18       20       24    28   32       36   40     48   52   56   60  64
+///  +-----+-------+-------+----+----+------+----+----+--------+-----+--------+--------+-----+----+--------+----+------+----+----+----+---+
+///  |"QPL"|version|cluster|node|word|origin|vote|page|previous|log  |snapshot|sequence|first|last|previous|boot|before     |vote|salt|sum|
+///  |     |       |       |    |log2|      |    |/ 16|batches |pages|pages   |        |rank |rank|sequence|    |index |term|term|    |   |
+///  +-----+-------+-------+----+----+------+----+----+--------+-----+--------+--------+-----+----+--------+----+------+----+----+----+---+
 /// ```
+/// A page of 1 MiB, the largest, has 0 where others have their size.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct PageHeader {
@@ -209,6 +213,8 @@ pub struct PageHeader {
     pub term: Term,
     /// The flags of the newest vote record of that term; 0 for none.
     pub vote: u8,
+    /// The newest boot number then; 0 for none.
+    pub boot: u32,
     /// Of whoever wrote it: makes the checksums of this page unlike those that a client can foresee.
     pub salt: u32,
 }
@@ -220,14 +226,15 @@ impl PageHeader {
         put(&mut bytes, 3, &[VERSION]);
         put(&mut bytes, 4, &self.owner.cluster.0.to_le_bytes());
         put(&mut bytes, 8, &[self.owner.node.get(), self.word.trailing_zeros() as u8, self.origin as u8, self.vote]);
-        put(&mut bytes, 12, &self.page.to_le_bytes());
+        put(&mut bytes, 12, &((self.page / STEP) as u16).to_le_bytes());
+        put(&mut bytes, 14, &self.previous_batches.to_le_bytes());
         put(&mut bytes, 16, &self.layout.log_pages.to_le_bytes());
         put(&mut bytes, 18, &self.layout.slot_pages.to_le_bytes());
         put(&mut bytes, 20, &self.sequence.to_le_bytes());
         put(&mut bytes, 24, &self.first.to_le_bytes());
         put(&mut bytes, 28, &self.last.to_le_bytes());
         put(&mut bytes, 32, &self.previous.to_le_bytes());
-        put(&mut bytes, 36, &self.previous_batches.to_le_bytes());
+        put(&mut bytes, 36, &self.boot.to_le_bytes());
         put(&mut bytes, 40, &self.before.index.0.to_le_bytes());
         put(&mut bytes, 48, &self.before.term.0.to_le_bytes());
         put(&mut bytes, 52, &self.term.0.to_le_bytes());
@@ -255,20 +262,26 @@ impl PageHeader {
             owner,
             layout,
             word: 1_u32.checked_shl(u32::from(word))?,
-            page: u32::from_le_bytes(get(bytes, 12)),
+            page: page_size(u16::from_le_bytes(get(bytes, 12))),
             origin,
             sequence: u32::from_le_bytes(get(bytes, 20)),
             first: u32::from_le_bytes(get(bytes, 24)),
             last: u32::from_le_bytes(get(bytes, 28)),
             previous: u32::from_le_bytes(get(bytes, 32)),
-            previous_batches: u16::from_le_bytes(get(bytes, 36)),
+            previous_batches: u16::from_le_bytes(get(bytes, 14)),
             before: EntryId { term: Term(u32::from_le_bytes(get(bytes, 48))), index },
             term: Term(u32::from_le_bytes(get(bytes, 52))),
             vote,
+            boot: u32::from_le_bytes(get(bytes, 36)),
             salt: u32::from_le_bytes(get(bytes, 56)),
         };
         (header.first <= header.last).then_some(Ok(header))
     }
+}
+
+/// Bytes of a page that has so many steps, the largest of which do not fit the field and leave 0 in it.
+const fn page_size(steps: u16) -> u32 {
+    if steps == 0 { MAX_PAGE } else { steps as u32 * STEP }
 }
 
 /// What stands before the records of a batch, all of it known before the first word is written.

@@ -55,6 +55,7 @@ impl<M: Medium, const PAGES: usize, const WORD: usize, const RECORD: usize> Page
                 if (header.term, header.sequence) >= (self.term, self.vote_at) {
                     (self.term, self.vote, self.vote_at) = (header.term, header.vote, header.sequence);
                 }
+                self.boot = self.boot.max(header.boot);
                 self.pages.set(number, Page::begun(&header));
             } else if let Err(error) = self.io.get(self.io.format.base(number), 1).await {
                 unreadable = (unreadable.0 + 1, Some(error));
@@ -228,7 +229,7 @@ impl<M: Medium, const PAGES: usize, const WORD: usize, const RECORD: usize> Page
             index if index == first.index => first,
             index => EntryId { term: Term::ZERO, index },
         };
-        log.start(begin, self.term, self.vote);
+        log.start(begin, self.term, self.vote, self.boot);
         let mut next = self.pages.oldest();
         while let Some(number) = next {
             let mut live = self.live(number).await?;
@@ -273,8 +274,13 @@ impl<M: Medium, const PAGES: usize, const WORD: usize, const RECORD: usize> Page
         }
         let mut page = self.pages.get(number);
         match taken {
-            RecoveredRecord::Vote if term == self.term && header.flags != 0 => self.vote = header.flags,
-            RecoveredRecord::Vote => {}
+            RecoveredRecord::Vote => {
+                // It stands in the place of an index, and counts whatever the term.
+                self.boot = self.boot.max(header.index_low);
+                if term == self.term && header.flags != 0 {
+                    self.vote = header.flags;
+                }
+            }
             RecoveredRecord::Start(before) => {
                 self.pages.live_mut().for_each(Page::kill);
                 // A read that stopped among the dead must not go on there.
