@@ -85,6 +85,9 @@ fn summary(page: &Page) -> String {
     if page.votes() > 0 {
         parts.push(count(page.votes(), "vote", "votes"));
     }
+    if header.boot > 0 {
+        parts.push(format!("begun in boot {}", header.boot));
+    }
     if header.origin == Origin::Merged {
         parts.push("merged".into());
     }
@@ -131,11 +134,19 @@ fn record_line(record: &Shown) -> String {
     let (header, name) = (&record.header, name(record.header.kind));
     match record.index {
         Some(index) => format!("  entry {index} of term {}, {name}, {} bytes", header.term, header.len),
-        None => match candidate(header.flags) {
-            Some(candidate) => format!("  {name} in term {} for node {candidate}", header.term),
-            None => format!("  {name} of term {}", header.term),
-        },
+        None => {
+            let boot = boot(record).filter(|&boot| boot > 0).map_or_else(String::new, |boot| format!(", boot {boot}"));
+            match candidate(header.flags) {
+                Some(candidate) => format!("  {name} in term {} for node {candidate}{boot}", header.term),
+                None => format!("  {name} of term {}{boot}", header.term),
+            }
+        }
     }
+}
+
+/// The boot number of a vote record, which stands in the place of an index; 0 for none.
+fn boot(record: &Shown) -> Option<u32> {
+    (record.header.kind == Kind::Vote).then_some(record.header.index_low)
 }
 
 const fn name(kind: Kind) -> &'static str {
@@ -167,8 +178,9 @@ fn sentence(verdict: &Verdict) -> String {
 }
 
 fn describe_state(recovered: &Recovered) -> String {
-    let Recovered { term, vote, snapshot, start, last, restart, .. } = recovered;
+    let Recovered { term, vote, boot, snapshot, start, last, restart, .. } = recovered;
     let vote = vote.map_or_else(|| "no vote".into(), |vote| format!("a vote for node {vote}"));
+    let boot = if *boot > 0 { format!("boot {boot}, ") } else { String::new() };
     let snapshot = match snapshot {
         Some(snapshot) => format!("the snapshot up to {}", snapshot.last.index),
         None => "no snapshot".into(),
@@ -176,7 +188,7 @@ fn describe_state(recovered: &Recovered) -> String {
     let entries =
         if last == &start.index { "no entries".into() } else { format!("entries {} to {last}", start.index.next()) };
     let anew = if *restart { "; the log begins anew behind the snapshot" } else { "" };
-    format!("term {term}, {vote}, {snapshot}, {entries}{anew}")
+    format!("term {term}, {vote}, {boot}{snapshot}, {entries}{anew}")
 }
 
 fn place_json(place: &Place) -> Value {
@@ -204,6 +216,7 @@ fn page_json(page: &Page, entries: bool) -> Value {
     let mut value = json!({
         "page": page.number, "state": state,
         "sequence": header.map(|header| header.sequence),
+        "boot": header.map(|header| header.boot),
         "merged": header.map(|header| header.origin == Origin::Merged),
         "places": header.map(|header| [header.first, header.last]),
         "batches": page.batches(),
@@ -233,13 +246,14 @@ fn record_json(record: &Shown) -> Value {
     let header = &record.header;
     json!({
         "offset": record.offset, "kind": name(header.kind), "term": header.term, "index": record.index, "bytes": header.len,
-        "flags": header.flags,
+        "flags": header.flags, "boot": boot(record),
     })
 }
 
 fn state_json(recovered: &Recovered) -> Value {
     json!({
-        "term": recovered.term.0, "vote": recovered.vote.map(NodeId::get), "start": recovered.start.index.0, "last": recovered.last.0,
+        "term": recovered.term.0, "vote": recovered.vote.map(NodeId::get), "boot": recovered.boot,
+        "start": recovered.start.index.0, "last": recovered.last.0,
         "snapshot": recovered.snapshot.map(|snapshot| snapshot.last.index.0), "restart": recovered.restart,
     })
 }
