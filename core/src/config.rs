@@ -4,9 +4,19 @@ use core::fmt;
 
 use quoring_ring::{Crc32c, DEFAULT_CRC32C, Position};
 
+use crate::capabilities::Capabilities;
 use crate::members::NodeSet;
 use crate::progress::IN_FLIGHT;
 use crate::types::{ClusterId, Duration, NodeId};
+
+/// Decides about a client's command before anything of it is stored: the one place where the application refuses one (C4). A plain function of the
+/// command; what depends on the state is decided when the command is applied.
+pub type Admit = fn(command: &[u8]) -> Result<(), Rejection>;
+
+/// Why the application refused a command; the number is the application's own.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Rejection(pub u8);
 
 /// A node's place in its cluster, and its patience.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +39,14 @@ pub struct Config {
     pub max_in_flight_bytes: u32,
     /// The application is asked for a snapshot after this many entries, or earlier when the store fills up. Above zero (S8).
     pub snapshot_after: u32,
+    /// Lets a leader answer reads without asking a quorum each time, for as long as no other can have been elected, if no clock of the cluster runs this many
+    /// parts per million faster or slower than time does. The election timeout must then be the same on all nodes, and the grain of their clocks finer than
+    /// the heartbeat interval. Off by default: then no promise about clocks is made (C12).
+    pub lease_drift: Option<u32>,
+    /// What this node offers to do for clients of other nodes; less than all during a rolling upgrade.
+    pub capabilities: Capabilities,
+    /// Decides about each command of a client before anything of it is stored.
+    pub admit: Admit,
     /// Seeds the random timeouts. Nodes of a cluster need not differ in it.
     pub seed: u64,
     /// Where the ring's positions start; any value is right. Tests start near the wrap (L15).
@@ -53,6 +71,8 @@ pub enum ConfigError {
     InFlight,
     /// `snapshot_after` is zero (S8).
     SnapshotAfter,
+    /// A clock that drifts by a tenth or more measures no lease.
+    LeaseDrift,
     /// The store's snapshot was made in a cluster of other voters (S6).
     Voters,
     /// Half of the store's log does not take the largest command: make the log larger, or frame or ring smaller.
@@ -77,6 +97,9 @@ impl Config {
             max_in_flight: IN_FLIGHT,
             max_in_flight_bytes: 64 * 1024,
             snapshot_after: 4096,
+            lease_drift: None,
+            capabilities: Capabilities::ALL,
+            admit: |_| Ok(()),
             seed: 0,
             origin: Position::new(0),
             crc: DEFAULT_CRC32C,
@@ -101,6 +124,9 @@ impl Config {
         if self.max_in_flight == 0 || self.max_in_flight > IN_FLIGHT || self.max_in_flight_bytes == 0 {
             return Err(ConfigError::InFlight);
         }
+        if self.lease_drift.is_some_and(|drift| drift >= 100_000) {
+            return Err(ConfigError::LeaseDrift);
+        }
         if self.snapshot_after == 0 {
             return Err(ConfigError::SnapshotAfter);
         }
@@ -115,6 +141,7 @@ impl fmt::Display for ConfigError {
             Self::Timeouts => "the heartbeat interval must be above zero and at most a third of the election timeout",
             Self::InFlight => "the limits of what is in flight must be above zero, and at most 16 appends",
             Self::SnapshotAfter => "a snapshot after zero entries is none",
+            Self::LeaseDrift => "a clock that drifts by 100000 parts per million or more measures no lease",
             Self::Voters => "the snapshot in the store was made in a cluster of other voters",
             Self::LogTooSmall => "half of the store's log does not take the largest command",
             Self::RecordTooSmall => "the store does not take a record of the largest command",

@@ -26,6 +26,7 @@
 #[cfg(any(test, feature = "std"))]
 extern crate std;
 
+mod capabilities;
 mod config;
 mod event;
 mod members;
@@ -42,14 +43,16 @@ mod types;
 mod vote;
 pub mod wire;
 
-pub use config::{Config, ConfigError};
+pub use capabilities::Capabilities;
+pub use config::{Admit, Config, ConfigError, Rejection};
 pub use event::{Event, Refusals, Role, Status, StepDown};
 pub use members::NodeSet;
 #[cfg(feature = "planted-faults")]
 pub use planted::Planted;
 pub use progress::{IN_FLIGHT, Peer};
 pub use raft::{
-    Chunk, ChunkBatch, Handled, ProposeError, Raft, RingBatch, StoreBatch, Stored, Transmit, command_limit,
+    Chunk, ChunkBatch, Closed, ForwardError, Handled, ProposeError, Raft, ReadError, ReadRound, RingBatch, StoreBatch,
+    Stored, TransferError, Transmit, WindowError, WindowState, WindowStatus, command_limit,
 };
 pub use recovery::{Recovered, RecoveredRecord, Recovery, RecoveryError};
 pub use request::{ClientId, RequestId};

@@ -30,11 +30,15 @@ pub enum Planted {
     PurgeUncovered,
     /// The application is not told to restore a snapshot that was installed under it (S4).
     SkipRestore,
+    /// A leader answers reads by a lease that has run out (C12).
+    StaleLease,
+    /// A leader appends what was forwarded although something before it is missing (C1).
+    StreamGap,
 }
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::VoteTwice,
         Self::AnswerBeforeDurable,
         Self::VoteForOlderLog,
@@ -48,5 +52,7 @@ impl Planted {
         Self::InstallStale,
         Self::PurgeUncovered,
         Self::SkipRestore,
+        Self::StaleLease,
+        Self::StreamGap,
     ];
 }

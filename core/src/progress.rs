@@ -2,6 +2,8 @@
 
 use heapless::Deque;
 
+use crate::capabilities::Capabilities;
+use crate::raft::{PeerIntake, Reading};
 use crate::types::{Duration, Instant, LogIndex, NodeId, Term};
 
 /// How many appends with entries are tracked on their way to one peer.
@@ -42,6 +44,12 @@ pub struct Peer {
     pub(crate) in_flight_bytes: u32,
     /// Appends with entries on their way, oldest first.
     pub(crate) in_flight: Deque<InFlight, IN_FLIGHT>,
+    /// What it has said that it can do.
+    pub(crate) capabilities: Option<Capabilities>,
+    /// What it wants to read.
+    pub(crate) reading: Option<Reading>,
+    /// What its clients want appended.
+    pub(crate) intake: PeerIntake,
     /// When it last answered.
     pub(crate) heard_at: Instant,
     /// When entries may be sent again while probing.
@@ -83,7 +91,7 @@ pub(crate) enum Mode {
 
 /// Due-bits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Due(u8);
+pub(crate) struct Due(u16);
 
 impl Due {
     pub(crate) const NONE: Self = Self(0);
@@ -98,6 +106,22 @@ impl Due {
     /// The term of this node, for a peer that lives in an earlier one.
     pub(crate) const TERM: Self = Self(32);
 
+    /// The round under way, to be confirmed; and the answer.
+    pub(crate) const CONFIRM: Self = Self(64);
+    pub(crate) const CONFIRM_ANSWER: Self = Self(128);
+    /// A follower's question what its clients must see applied; and the answer.
+    pub(crate) const READ: Self = Self(256);
+    pub(crate) const READ_ANSWER: Self = Self(512);
+    /// What a follower's clients want appended; and how much of it is.
+    pub(crate) const FORWARD: Self = Self(1024);
+    pub(crate) const FORWARD_ANSWER: Self = Self(2048);
+    /// The leave to campaign.
+    pub(crate) const CAMPAIGN: Self = Self(4096);
+
+    /// What is due for clients' sake, between a leader and its followers.
+    pub(crate) const CLIENTS: Self = Self(0x1FC0);
+    /// All that is not part of replication.
+    pub(crate) const RARE: Self = Self(Self::ELECTION.0 | Self::CLIENTS.0);
     /// What is due in elections.
     pub(crate) const ELECTION: Self = Self(Self::REQUEST.0 | Self::VOTE.0 | Self::PRE_VOTE.0 | Self::TERM.0);
 
@@ -134,6 +158,9 @@ impl Peer {
         credit: 0,
         in_flight_bytes: 0,
         in_flight: Deque::new(),
+        capabilities: None,
+        reading: None,
+        intake: PeerIntake::NONE,
         heard_at: Instant(0),
         retry_at: Instant(0),
         backoff: Duration::ZERO,

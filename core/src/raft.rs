@@ -1,12 +1,16 @@
 //! The state machine itself. This file holds its state, its inputs and its invariants; `raft/` the rules of each role.
 
+mod boot;
 mod election;
 mod follower;
+mod forward;
 mod leader;
 mod propose;
+mod read;
 mod snapshot;
 mod store_room;
 mod timers;
+mod transfer;
 mod transmit;
 
 use core::fmt;
@@ -14,12 +18,20 @@ use core::fmt;
 use heapless::Deque;
 use quoring_ring::{Checksum, Position, Writer, record_size};
 
+pub use self::forward::{Closed, ForwardError, WindowError, WindowState, WindowStatus};
 pub use self::propose::{ProposeError, command_limit};
+pub use self::read::{ReadError, ReadRound};
 pub use self::snapshot::{Chunk, ChunkBatch, Stored};
+pub use self::transfer::TransferError;
 pub use self::transmit::{RingBatch, StoreBatch, Transmit};
 
+pub(crate) use self::forward::PeerIntake;
+pub(crate) use self::read::Reading;
+
 use self::follower::Following;
+use self::forward::Window;
 use self::leader::Leading;
+use self::read::Rounds;
 use self::snapshot::Snapshots;
 use self::store_room::StoreRoom;
 use self::timers::Timers;
@@ -54,8 +66,6 @@ pub struct Raft<'a> {
     term: Term,
     /// For whom this node voted in `term`; never changes within a term once it is set.
     vote: Option<NodeId>,
-    /// The newest boot number; its record is durable when that of the term is.
-    boot: u32,
     /// How far the record of the three has come.
     recorded: Recorded,
     /// The terms of the log.
@@ -66,6 +76,8 @@ pub struct Raft<'a> {
     start: EntryId,
     snapshots: Snapshots,
     store: StoreRoom,
+    /// The newest boot number.
+    boot: u32,
 
     // Volatile state.
     role: Role,
@@ -76,6 +88,20 @@ pub struct Raft<'a> {
     following: Following,
     leading: Leading,
     timers: Timers,
+    /// Whether `boot` is this boot's.
+    has_booted: bool,
+    /// How far the record of `boot` has come.
+    booted: Recorded,
+    /// Before this moment the node elects nobody: a leader may rely on it (leases).
+    promised: Instant,
+    /// Whether this candidate's leader has told it to campaign.
+    by_leave: bool,
+    rounds: Rounds,
+    window: Window<'a>,
+    /// Whether a follower's window waits for room.
+    intakes_wait: bool,
+    /// Rises whenever something that clients wait for may have changed.
+    client_news: u32,
     /// One for each other node, by rank.
     peers: &'a mut [Peer],
     /// The place of each node in `peers`; `STRANGER` for this node and those that are not members.
@@ -146,12 +172,21 @@ impl<'a> Raft<'a> {
         let mut raft = Self {
             envelope: Envelope { cluster: config.cluster, node: config.id, crc: config.crc },
             checksum: Checksum::new(config.cluster.0, config.crc),
+            boot: recovered.boot,
+            has_booted: false,
+            booted: Recorded::Durable,
+            // What was promised before a restart is not remembered, and so kept for as long as it may have been for.
+            promised: if config.lease_drift.is_some() { now + config.election_timeout } else { Instant(0) },
+            by_leave: false,
+            rounds: Rounds::default(),
+            window: Window::default(),
+            intakes_wait: false,
+            client_news: 0,
             store: StoreRoom::new(&Space::UNLIMITED, ring.capacity(), record_size(command_limit)),
             ring,
             command_limit,
             term: recovered.term,
             vote: recovered.vote,
-            boot: recovered.boot,
             recorded: Recorded::Durable,
             durable: recovered.last,
             start: recovered.start,
@@ -192,7 +227,7 @@ impl<'a> Raft<'a> {
         if self.is_of_this_term(now, frame.from, frame.term, &frame.message) {
             match frame.message {
                 Message::PreVote(request) => self.handle_pre_vote(now, frame.from, &request),
-                Message::Vote(request) => self.handle_vote(now, frame.from, &request),
+                Message::Vote(request) => self.handle_vote(now, frame.from, &request, false),
                 Message::PreVoteAnswer(answer) => self.handle_pre_vote_answer(now, frame.from, answer),
                 Message::VoteAnswer(answer) => self.handle_vote_answer(now, frame.from, answer),
                 Message::Append(append) => handled = self.handle_append(now, frame.from, &append),
@@ -200,6 +235,14 @@ impl<'a> Raft<'a> {
                 Message::AppendRefusal(refusal) => self.handle_append_refusal(now, frame.from, &refusal),
                 Message::InstallSnapshot(chunk) => handled = self.handle_install_snapshot(now, frame.from, &chunk),
                 Message::SnapshotAnswer(answer) => self.handle_snapshot_answer(now, frame.from, &answer),
+                Message::Confirm(confirm) => self.handle_confirm(now, frame.from, &confirm),
+                Message::ConfirmAnswer(answer) => self.handle_confirm_answer(now, frame.from, &answer),
+                Message::Read(read) => self.handle_read(now, frame.from, &read),
+                Message::ReadAnswer(answer) => self.handle_read_answer(now, frame.from, &answer),
+                Message::CampaignNow(leave) => self.handle_campaign_now(now, frame.from, &leave),
+                Message::VoteByLeave(request) => self.handle_vote(now, frame.from, &request, true),
+                Message::Forward(forward) => self.handle_forward(now, frame.from, &forward),
+                Message::ForwardAnswer(answer) => self.handle_forward_answer(frame.from, &answer),
             }
         }
         // A term that was entered is recorded with the vote that was given in it: one record for both.
@@ -220,9 +263,18 @@ impl<'a> Raft<'a> {
             Recorded::Pending => self.record_term(),
             _ => {}
         }
+        match self.booted {
+            Recorded::Durable => {}
+            Recorded::Accepted(end) if !self.ring.flushed().precedes(end) => self.boot_is_durable(),
+            Recorded::Accepted(_) => {}
+            Recorded::Pending => self.record_boot(),
+        }
         self.follow_restart();
         match self.role {
-            Role::Leader => self.advance_commit(),
+            Role::Leader => {
+                self.advance_commit(now);
+                self.resume_intakes();
+            }
             Role::Follower => self.answer_leader(),
             _ => {}
         }
@@ -238,7 +290,8 @@ impl<'a> Raft<'a> {
         if self.role != Role::Halted {
             self.ring.follow();
             self.role = Role::Halted;
-            self.leader = None;
+            self.close_window(Closed::Halted);
+            self.know_leader(None);
             self.tell(Event::Halts);
         }
     }
@@ -339,7 +392,12 @@ impl<'a> Raft<'a> {
             // A leader or candidate of the past must learn of its successor; an answer needs none.
             if matches!(
                 message,
-                Message::Append(_) | Message::InstallSnapshot(_) | Message::Vote(_) | Message::PreVote(_)
+                Message::Append(_)
+                    | Message::InstallSnapshot(_)
+                    | Message::Confirm(_)
+                    | Message::Vote(_)
+                    | Message::VoteByLeave(_)
+                    | Message::PreVote(_)
             ) {
                 self.owe(from, Due::TERM);
             }
@@ -376,7 +434,8 @@ impl<'a> Raft<'a> {
     fn follow(&mut self, now: Instant, leader: Option<NodeId>) {
         self.ring.follow();
         self.role = Role::Follower;
-        self.leader = leader;
+        self.by_leave = false;
+        self.know_leader(leader);
         self.following = Following::default();
         if leader.is_some() {
             self.timers.rounds = 0;
@@ -386,12 +445,36 @@ impl<'a> Raft<'a> {
         self.tell(Event::Follows { term: self.term, leader });
     }
 
+    /// Who leads has changed: what was asked of whoever led before will not be answered.
+    fn know_leader(&mut self, leader: Option<NodeId>) {
+        self.leader = leader;
+        self.close_window(Closed::LeaderLost);
+        self.lose_rounds();
+        self.peers.iter_mut().for_each(|peer| peer.due.clear(Due::CLIENTS));
+    }
+
+    /// Something that clients wait for may have changed.
+    fn tell_clients(&mut self) {
+        self.client_news = self.client_news.wrapping_add(1);
+    }
+
+    /// Differs from before if something that clients wait for may have changed: a round is over or lost, a window opened, closed or moved, the leader is
+    /// another, a transfer has ended.
+    pub const fn client_news(&self) -> u32 {
+        self.client_news
+    }
+
     /// Writes the record of term and vote, or remembers to.
     fn record_term(&mut self) {
-        self.recorded = match self.ring.append_vote(self.term.0, vote::to_flags(self.vote), self.boot) {
+        self.recorded = self.append_vote();
+    }
+
+    /// Where the record of term, vote and boot ends in the ring, if there was room for it.
+    fn append_vote(&mut self) -> Recorded {
+        match self.ring.append_vote(self.term.0, vote::to_flags(self.vote), self.boot) {
             Ok(_) => Recorded::Accepted(self.ring.accepted()),
             Err(_) => Recorded::Pending,
-        };
+        }
     }
 
     /// The record of this term and vote is durable: what waited for it may leave.
@@ -489,6 +572,8 @@ enum Rule {
     NeverRetry,
     InstallStale,
     PurgeUncovered,
+    StaleLease,
+    StreamGap,
 }
 
 impl fmt::Debug for Raft<'_> {

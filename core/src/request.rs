@@ -33,6 +33,12 @@ impl ClientId {
         NodeId::new((self.0 >> 56) as u8)
     }
 
+    /// Whether this client of the same node came after the other one.
+    pub(crate) const fn is_later_than(self, other: Self) -> bool {
+        // Boots wrap below the node's byte.
+        (self.0 << 8).wrapping_sub(other.0 << 8).cast_signed() > 0
+    }
+
     /// The boot of that node.
     pub const fn boot(self) -> u32 {
         (self.0 >> 24) as u32
@@ -80,8 +86,7 @@ impl RequestId {
     pub fn decode(payload: &[u8]) -> Option<(Self, &[u8])> {
         let (head, command) = payload.split_first_chunk::<{ Self::SIZE }>()?;
         let bits = u128::from_le_bytes(*head);
-        let request =
-            Self { client: ClientId(bits as u64), sequence: (bits >> 64) as u32, table: (bits >> 96) as u32 };
+        let request = Self { client: ClientId(bits as u64), sequence: (bits >> 64) as u32, table: (bits >> 96) as u32 };
         Some((request, command))
     }
 }

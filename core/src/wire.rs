@@ -3,9 +3,13 @@
 //! *Panic contract*: decoding takes any bytes and never panics; encoding into a buffer that is too short says so.
 
 mod bytes;
+mod clients;
 mod frame;
 mod message;
 
+pub use clients::{
+    CampaignNow, Confirm, FORWARD_HEADER, Forward, ForwardAnswer, Intake, Item, Items, Read, ReadAnswer,
+};
 pub use frame::{Envelope, Frame, FrameError, HEADER};
 pub use message::{
     APPEND_HEADER, Append, AppendAnswer, AppendRefusal, CHUNK_HEADER, InstallSnapshot, Message, SnapshotAnswer,

@@ -5,8 +5,8 @@ use std::fmt;
 use std::io::{self, Write};
 
 use quoring_core::wire::{
-    Append, AppendAnswer, AppendRefusal, Envelope, Frame, InstallSnapshot, Message, SnapshotAnswer, VoteAnswer,
-    VoteRequest,
+    Append, AppendAnswer, AppendRefusal, CampaignNow, Confirm, Envelope, Forward, ForwardAnswer, Frame,
+    InstallSnapshot, Items, Message, Read, ReadAnswer, SnapshotAnswer, VoteAnswer, VoteRequest,
 };
 use quoring_core::{NodeId, Role, Status};
 use quoring_ring::DEFAULT_CRC32C;
@@ -129,6 +129,9 @@ impl fmt::Display for Said<'_> {
             Message::PreVote(VoteRequest { term, last, last_term }) => {
                 write!(f, "would you vote for me in term {term}? last is {last} of term {last_term}")
             }
+            Message::VoteByLeave(VoteRequest { term, last, last_term }) => {
+                write!(f, "vote for me by leave in term {term}; last is {last} of term {last_term}")
+            }
             Message::Vote(VoteRequest { term, last, last_term }) => {
                 write!(f, "vote for me in term {term}; last is {last} of term {last_term}")
             }
@@ -156,6 +159,19 @@ impl fmt::Display for Said<'_> {
             }
             Message::SnapshotAnswer(SnapshotAnswer { session, last, received }) => {
                 write!(f, "has {received} bytes of the snapshot up to {last}, session {session}")
+            }
+            Message::Confirm(Confirm { round, .. }) => write!(f, "am I still your leader? round {round}"),
+            Message::ConfirmAnswer(Confirm { round, .. }) => write!(f, "you still are, round {round}"),
+            Message::Read(Read { boot, round }) => write!(f, "what must I have applied? round {round} of boot {boot}"),
+            Message::ReadAnswer(ReadAnswer { read: Read { boot, round }, index }) => {
+                write!(f, "read after {index}, round {round} of boot {boot}")
+            }
+            Message::CampaignNow(CampaignNow { last }) => write!(f, "campaign now; last is {last}"),
+            Message::Forward(Forward { client, first, items, .. }) => {
+                write!(f, "{} items from {first} on through {client}", Items::new(items).count())
+            }
+            Message::ForwardAnswer(ForwardAnswer { client, next, state }) => {
+                write!(f, "took items below {next} through {client}, {state:?}")
             }
         }
     }

@@ -109,6 +109,14 @@ impl InFlight {
             Some(Message::AppendRefusal(_)) => "refusal",
             Some(Message::InstallSnapshot(_)) => "chunk",
             Some(Message::SnapshotAnswer(_)) => "received",
+            Some(Message::Confirm(_)) => "confirm",
+            Some(Message::ConfirmAnswer(_)) => "confirmed",
+            Some(Message::Read(_)) => "read",
+            Some(Message::ReadAnswer(_)) => "read-answer",
+            Some(Message::CampaignNow(_)) => "campaign-now",
+            Some(Message::VoteByLeave(_)) => "vote-by-leave",
+            Some(Message::Forward(_)) => "forward",
+            Some(Message::ForwardAnswer(_)) => "forward-answer",
         }
     }
 
@@ -129,7 +137,7 @@ impl InFlight {
 
 fn details(message: &Message<'_>) -> String {
     match message {
-        Message::PreVote(request) | Message::Vote(request) => {
+        Message::PreVote(request) | Message::Vote(request) | Message::VoteByLeave(request) => {
             format!(" {} with {}-{}", request.term, request.last_term, request.last)
         }
         Message::PreVoteAnswer(answer) | Message::VoteAnswer(answer) => format!(" {}", answer.term),
@@ -156,5 +164,16 @@ fn details(message: &Message<'_>) -> String {
             format!(" of {}-{}, bytes {}..{end} of {}", last.term, last.index, chunk.offset, chunk.snapshot.length)
         }
         Message::SnapshotAnswer(answer) => format!(" {} bytes of the snapshot up to {}", answer.received, answer.last),
+        Message::Confirm(confirm) | Message::ConfirmAnswer(confirm) => format!(" round {}", confirm.round),
+        Message::Read(read) => format!(" round {} of boot {}", read.round, read.boot),
+        Message::ReadAnswer(answer) => {
+            format!(" round {} of boot {}: {}", answer.read.round, answer.read.boot, answer.index)
+        }
+        Message::CampaignNow(leave) => format!(" with {}", leave.last),
+        Message::Forward(forward) => {
+            let count = quoring_core::wire::Items::new(forward.items).count();
+            format!(" {count} items from {} on through {}", forward.first, forward.client)
+        }
+        Message::ForwardAnswer(answer) => format!(" {} through {}, {:?}", answer.next, answer.client, answer.state),
     }
 }

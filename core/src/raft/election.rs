@@ -19,15 +19,15 @@ impl Raft<'_> {
     pub(super) fn ask_pre_vote(&mut self, now: Instant) {
         self.timers.rounds = self.timers.rounds.saturating_add(1);
         self.await_leader(now);
-        let able = self.can_campaign();
+        self.by_leave = false;
+        self.know_leader(None);
+        let able = self.can_campaign() && !self.has_promised(now);
         let Some(term) = self.term.next().filter(|_| able) else {
             // Wait as a follower; others may be able.
             self.role = Role::Follower;
-            self.leader = None;
             return;
         };
         self.role = Role::PreCandidate;
-        self.leader = None;
         self.votes = NodeSet::EMPTY;
         self.tell(Event::AsksPreVote { term });
         self.arm_tick(now);
@@ -37,9 +37,10 @@ impl Raft<'_> {
 
     /// Takes the next term and votes for itself. Requests leave, and the own vote counts, once that is durable (E3): a candidate that
     /// forgot its claim in a crash could otherwise win later with votes for a longer log than it has.
-    fn campaign(&mut self, now: Instant) {
+    pub(super) fn campaign(&mut self, now: Instant) {
         let Some(term) = self.term.next() else { return };
         self.await_leader(now);
+        self.know_leader(None);
         self.term = term;
         self.vote = Some(self.config.id);
         self.role = Role::Candidate;
@@ -68,7 +69,7 @@ impl Raft<'_> {
     }
 
     pub(super) fn handle_pre_vote(&mut self, now: Instant, from: NodeId, request: &VoteRequest) {
-        if self.hears_leader(now) {
+        if self.hears_leader(now) || self.has_promised(now) {
             count(&mut self.refusals.disruptive);
             return self.answer_vote(from, request.term, Due::PRE_VOTE, false);
         }
@@ -77,7 +78,11 @@ impl Raft<'_> {
     }
 
     /// A vote request of this term; `is_of_this_term` has entered it.
-    pub(super) fn handle_vote(&mut self, now: Instant, from: NodeId, request: &VoteRequest) {
+    pub(super) fn handle_vote(&mut self, now: Instant, from: NodeId, request: &VoteRequest, by_leave: bool) {
+        if self.has_promised(now) && !by_leave {
+            count(&mut self.refusals.disruptive);
+            return self.answer_vote(from, request.term, Due::VOTE, false);
+        }
         let free = self.vote.is_none() || self.vote == Some(from) || self.breaks(Rule::VoteTwice);
         let granted = request.term == self.term && free && self.leader.is_none() && self.is_up_to_date(request);
         if granted && self.vote != Some(from) {

@@ -3,6 +3,7 @@
 use quoring_ring::{AppendError, Record, Records};
 
 use super::{Handled, Raft, Recorded, Rule, count};
+use crate::capabilities::Capabilities;
 use crate::event::{Event, Role};
 use crate::types::{Instant, LogIndex, NodeId, Term};
 use crate::wire::{Append, AppendAnswer, AppendRefusal, Message, SnapshotAnswer};
@@ -12,6 +13,8 @@ use crate::wire::{Append, AppendAnswer, AppendRefusal, Message, SnapshotAnswer};
 pub(super) struct Following {
     /// The leader's newest pipeline; answers name it (L8).
     session: u32,
+    /// Whether there is one: a leader may ask something else first.
+    is_piped: bool,
     /// The last entry known to be this leader's. Never falls while the leader is the same: its log only grows.
     pub(super) matched: LogIndex,
     /// The last durable entry it was told of.
@@ -22,6 +25,10 @@ pub(super) struct Following {
     refused: Option<Refused>,
     /// The leader should hear how many bytes of the snapshot up to this entry are here.
     pub(super) chunk: Option<(LogIndex, u64)>,
+    /// The newest round that the leader wants confirmed.
+    pub(super) confirm: u32,
+    /// What the leader has said that it can do.
+    pub(super) capabilities: Option<Capabilities>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -66,8 +73,8 @@ enum Place {
 }
 
 impl Raft<'_> {
-    /// A leader of this term sends something: whether to listen.
-    pub(super) fn hear(&mut self, now: Instant, from: NodeId, session: u32) -> bool {
+    /// A leader of this term sends something: whether to obey it.
+    pub(super) fn obey(&mut self, now: Instant, from: NodeId) -> bool {
         if self.role == Role::Leader || self.leader.is_some_and(|leader| leader != from) {
             // Two leaders in one term: a forgery, or a fault elsewhere. Never obeyed.
             count(&mut self.refusals.impossible);
@@ -75,9 +82,20 @@ impl Raft<'_> {
         }
         if self.leader.is_none() {
             self.follow(now, Some(from));
-            self.following.session = session;
         }
         self.timers.heard_at = now;
+        true
+    }
+
+    /// A leader of this term sends something of a pipeline: whether to listen.
+    pub(super) fn hear(&mut self, now: Instant, from: NodeId, session: u32) -> bool {
+        if !self.obey(now, from) {
+            return false;
+        }
+        if !self.following.is_piped {
+            self.following.is_piped = true;
+            self.following.session = session;
+        }
         self.retry_snapshot(now);
         if session.wrapping_sub(self.following.session).cast_signed() < 0 {
             // Delayed from a pipeline that the leader has given up.

@@ -2,6 +2,7 @@
 
 use quoring_ring::{Kind, Position};
 
+use super::transfer::Transfer;
 use super::{Raft, Rule, count};
 use crate::event::{Event, Role, StepDown};
 use crate::members::NodeSet;
@@ -18,20 +19,44 @@ pub(super) struct Leading {
     flushed: Position,
     /// When that was.
     flushed_at: Instant,
+    /// To whom the office is being handed over.
+    pub(super) transfer: Option<Transfer>,
+    /// Whether anybody was ever given leave to campaign in this term.
+    gave_leave: bool,
+}
+
+impl Leading {
+    pub(super) const fn give_leave(&mut self, transfer: Transfer) {
+        self.transfer = Some(transfer);
+        self.gave_leave = true;
+    }
+
+    /// Whether the promises that leases stand on may be overridden.
+    pub(super) const fn has_given_leave(&self) -> bool {
+        self.gave_leave
+    }
 }
 
 impl Raft<'_> {
     /// Elected: this node leads its term and begins it with a no-op, so that it can commit what it inherited (Raft section 8).
     pub(super) fn lead(&mut self, now: Instant) {
         self.role = Role::Leader;
-        self.leader = Some(self.config.id);
+        self.by_leave = false;
+        self.know_leader(Some(self.config.id));
         self.timers.rounds = 0;
         self.ring.lead(self.term.0);
         let (last, beat) = (self.last(), self.config.heartbeat_interval);
         for peer in self.peers.iter_mut() {
             peer.lead(self.timers.random() as u32, last, now, beat);
         }
-        self.leading = Leading { first: last.next(), flushed: self.ring.flushed(), flushed_at: now };
+        self.intakes_wait = false;
+        self.leading = Leading {
+            first: last.next(),
+            flushed: self.ring.flushed(),
+            flushed_at: now,
+            transfer: None,
+            gave_leave: false,
+        };
         self.tell(Event::Leads { term: self.term });
         self.arm_tick(now);
         // There was room when the campaign began, and only a leader's entries could have taken it since.
@@ -65,6 +90,9 @@ impl Raft<'_> {
             }
         }
         self.ready = self.config.peers();
+        self.look_after_rounds(now);
+        self.look_after_transfer(now);
+        self.resume_intakes();
     }
 
     /// Why this node should lead no longer: nobody hears it, or its medium hangs while its radio still sends.
@@ -81,7 +109,7 @@ impl Raft<'_> {
     }
 
     /// Commits what a quorum holds, if it is of this term (Raft section 5.4.2, figure 8; L5). The own node is one voter among others (P6).
-    pub(super) fn advance_commit(&mut self) {
+    pub(super) fn advance_commit(&mut self, now: Instant) {
         let committed = self.committed();
         let mut best = committed;
         for index in self.peers.iter().map(|peer| peer.matched).chain([self.durable]) {
@@ -95,6 +123,7 @@ impl Raft<'_> {
             self.ring.commit(best.0);
             // Commit-only updates travel at once (L13).
             self.ready = self.config.peers();
+            self.may_begin_rounds(now);
         }
     }
 
@@ -125,7 +154,10 @@ impl Raft<'_> {
         peer.matched = peer.matched.max(answer.matched);
         self.ready.insert(from);
         if progress && answer.matched > self.committed() {
-            self.advance_commit();
+            self.advance_commit(now);
+        }
+        if self.leading.transfer.is_some() {
+            self.look_after_transfer(now);
         }
     }
 

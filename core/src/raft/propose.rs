@@ -5,7 +5,9 @@ use core::fmt;
 use quoring_ring::{AppendError, HEADER, Kind, record_size};
 
 use super::{Raft, count};
+use crate::config::Rejection;
 use crate::event::Role;
+use crate::request::RequestId;
 use crate::types::{EntryId, NodeId};
 use crate::wire::APPEND_HEADER;
 
@@ -18,7 +20,11 @@ pub enum ProposeError {
     NotLeader(Option<NodeId>),
     /// No record of the ring, or no frame, takes more than this many bytes (L10).
     TooLarge(usize),
-    /// The store or the application is behind: wait until it has caught up (P10).
+    /// The application refuses it ([`Config::admit`](crate::Config::admit)).
+    Rejected(Rejection),
+    /// This node, or a peer of it, does not know entries that name their client (C9).
+    Unsupported,
+    /// The store or the application is behind, or the leader hands over its office: wait (P10).
     Busy,
     /// The node has stopped.
     Halted,
@@ -40,18 +46,99 @@ impl Raft<'_> {
     /// # Errors
     /// See [`ProposeError`]; nothing was stored.
     pub fn propose(&mut self, command: &[u8]) -> Result<EntryId, ProposeError> {
+        self.admit(command, 0)?;
+        self.has_room(record_size(command.len()), 1)?;
+        self.append_own(Kind::Command, command).map_err(|_| self.is_busy())
+    }
+
+    /// Appends a command that names its client, of the kind [`Session`](Kind::Session) or [`Stream`](Kind::Stream).
+    ///
+    /// # Errors
+    /// See [`ProposeError`]; nothing was stored.
+    pub fn propose_request(
+        &mut self,
+        kind: Kind,
+        request: &RequestId,
+        command: &[u8],
+    ) -> Result<EntryId, ProposeError> {
+        self.append_requests(core::iter::once((kind, *request, command)))?;
+        Ok(EntryId { term: self.term, index: self.last() })
+    }
+
+    /// Appends commands that follow on each other: all of them, or none (C4). The index of the last one; that of the last entry if there are none (C8).
+    ///
+    /// # Errors
+    /// See [`ProposeError`]; nothing was stored.
+    pub fn propose_batch<'c>(
+        &mut self,
+        commands: impl Iterator<Item = &'c [u8]> + Clone,
+    ) -> Result<EntryId, ProposeError> {
+        let (mut size, mut count) = (0, 0);
+        for command in commands.clone() {
+            self.admit(command, 0)?;
+            (size, count) = (size + record_size(command.len()), count + 1);
+        }
+        self.has_room_for_batch(size, count)?;
+        for command in commands {
+            self.append_own(Kind::Command, command).map_err(|_| self.is_busy())?;
+        }
+        Ok(EntryId { term: self.term, index: self.last() })
+    }
+
+    /// The same for commands that name their clients.
+    pub(super) fn append_requests<'c>(
+        &mut self,
+        requests: impl Iterator<Item = (Kind, RequestId, &'c [u8])> + Clone,
+    ) -> Result<(), ProposeError> {
+        let (mut size, mut count) = (0, 0);
+        for (_, _, command) in requests.clone() {
+            self.admit(command, RequestId::SIZE)?;
+            (size, count) = (size + record_size(RequestId::SIZE + command.len()), count + 1);
+        }
+        if !self.may_name_clients() {
+            return Err(ProposeError::Unsupported);
+        }
+        self.has_room_for_batch(size, count)?;
+        for (kind, request, command) in requests {
+            let id = EntryId { term: self.term, index: self.last().next() };
+            let appended = self.ring.append_parts(kind, id.term.0, id.index.0, &request.encode(), command);
+            appended.map_err(|_| self.is_busy())?;
+            self.is_appended(id);
+        }
+        Ok(())
+    }
+
+    /// The one place where a command is refused for good, whoever's it is: before anything of it is stored (C4).
+    fn admit(&self, command: &[u8], head: usize) -> Result<(), ProposeError> {
         self.may_propose()?;
-        if command.len() > self.command_limit {
-            return Err(ProposeError::TooLarge(self.command_limit));
+        let limit = self.command_limit.saturating_sub(head);
+        if command.len() > limit {
+            return Err(ProposeError::TooLarge(limit));
         }
-        if !self.has_room_for_clients(record_size(command.len())) {
-            count(&mut self.refusals.busy);
-            return Err(ProposeError::Busy);
+        (self.config.admit)(command).map_err(ProposeError::Rejected)
+    }
+
+    /// Whether clients may have `count` entries of `size` bytes in all now.
+    fn has_room(&mut self, size: usize, count: u64) -> Result<(), ProposeError> {
+        if self.leading.transfer.is_none() && self.has_room_for_clients(size, count) {
+            return Ok(());
         }
-        self.append_own(Kind::Command, command).map_err(|_| {
-            count(&mut self.refusals.busy);
-            ProposeError::Busy
-        })
+        Err(self.is_busy())
+    }
+
+    /// The same, so that they can be appended one after the other without fail.
+    fn has_room_for_batch(&mut self, size: usize, count: u32) -> Result<(), ProposeError> {
+        // Clients never have more than half of the ring.
+        if size > self.ring.capacity() / 2 || count as usize > self.ring.slots() / 2 {
+            return Err(ProposeError::TooLarge(self.ring.capacity() / 2));
+        }
+        self.has_room(size, count.into())?;
+        if count <= 1 || self.ring.takes(size, count) { Ok(()) } else { Err(self.is_busy()) }
+    }
+
+    fn is_busy(&mut self) -> ProposeError {
+        count(&mut self.refusals.busy);
+        ProposeError::Busy
     }
 
     /// Whether this is the node to propose at.
@@ -70,14 +157,18 @@ impl Raft<'_> {
     pub(super) fn append_own(&mut self, kind: Kind, payload: &[u8]) -> Result<EntryId, AppendError> {
         let id = EntryId { term: self.term, index: self.last().next() };
         self.ring.append(kind, id.term.0, id.index.0, payload)?;
+        self.is_appended(id);
+        Ok(id)
+    }
+
+    fn is_appended(&mut self, id: EntryId) {
         self.runs.append(id.index, id.term);
         self.ready = self.config.peers();
-        Ok(id)
     }
 
     /// Clients may fill half of the ring with what is not durable, and three quarters of it, and of the slots, with what is not applied. The rest is for
     /// votes, no-ops and configurations, which are never refused (P12).
-    fn has_room_for_clients(&self, size: usize) -> bool {
+    pub(super) fn has_room_for_clients(&self, size: usize, count: u64) -> bool {
         let capacity = self.ring.capacity();
         let unflushed = self.since(self.ring.flushed()) + size;
         let (last, applied) = (self.ring.last(), self.ring.applied());
@@ -90,7 +181,7 @@ impl Raft<'_> {
         unflushed <= capacity / 2
             && self.store.takes_from_client(unflushed)
             && unapplied <= capacity / 4 * 3
-            && last.saturating_sub(applied) < (self.ring.slots() / 4 * 3) as u64
+            && last.saturating_sub(applied) + count <= (self.ring.slots() / 4 * 3) as u64
     }
 }
 
@@ -100,6 +191,8 @@ impl fmt::Display for ProposeError {
             Self::NotLeader(Some(leader)) => write!(f, "node {leader} leads"),
             Self::NotLeader(None) => f.write_str("no leader is known"),
             Self::TooLarge(limit) => write!(f, "a command has at most {limit} bytes"),
+            Self::Rejected(Rejection(code)) => write!(f, "the application refuses the command, for reason {code}"),
+            Self::Unsupported => f.write_str("a node of the cluster does not know such entries"),
             Self::Busy => f.write_str("the store or the application is behind"),
             Self::Halted => f.write_str("the node has stopped"),
         }

@@ -50,6 +50,7 @@ impl Raft<'_> {
         match self.role {
             Role::Halted => None,
             Role::Leader => Some(self.timers.tick_at),
+            Role::Follower if self.awaits_leader() => Some(self.election_at().min(self.timers.tick_at)),
             Role::Follower => Some(self.election_at()),
             Role::PreCandidate | Role::Candidate => Some(self.election_at().min(self.timers.tick_at)),
         }
@@ -65,6 +66,10 @@ impl Raft<'_> {
             }
             Role::Leader | Role::Halted => {}
             _ if now >= self.election_at() => self.ask_pre_vote(now),
+            Role::Follower if now >= self.timers.tick_at && self.awaits_leader() => {
+                self.arm_tick(now);
+                self.repeat_to_leader(now);
+            }
             Role::PreCandidate | Role::Candidate if now >= self.timers.tick_at => {
                 self.arm_tick(now);
                 self.repeat_requests();

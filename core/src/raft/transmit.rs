@@ -7,7 +7,7 @@ use super::{Raft, Rule, count};
 use crate::event::Role;
 use crate::progress::{Due, Mode, Peer};
 use crate::types::{Instant, LogIndex, NodeId, Term};
-use crate::wire::{APPEND_HEADER, Append, Message, VoteAnswer};
+use crate::wire::{APPEND_HEADER, Append, Confirm, Message, VoteAnswer};
 
 /// What to send next to a peer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -105,10 +105,10 @@ impl Raft<'_> {
     ///
     /// `frame` is as large as a frame of the transport may be.
     pub fn poll_transmit(&mut self, now: Instant, peer: NodeId, frame: &mut [u8]) -> Option<Transmit> {
-        if self.peer(peer)?.due.has(Due::ELECTION)
-            && let Some(message) = self.poll_vote(peer)
+        if self.peer(peer)?.due.has(Due::RARE)
+            && let Some(transmit) = self.poll_rare(peer, frame)
         {
-            return self.frame(peer, &message, frame);
+            return Some(transmit);
         }
         match self.role {
             Role::Leader => self.poll_append(now, peer, frame),
@@ -171,10 +171,80 @@ impl Raft<'_> {
         self.peer(peer).filter(|peer| leads && peer.session == session)
     }
 
+    /// What has to do with elections and with clients, in this order.
+    #[cold]
+    fn poll_rare(&mut self, to: NodeId, frame: &mut [u8]) -> Option<Transmit> {
+        if let Some(message) = self.poll_vote(to) {
+            return self.frame(to, &message, frame);
+        }
+        match self.role {
+            Role::Leader => {
+                let message = self.poll_for_leader(to)?;
+                self.frame(to, &message, frame)
+            }
+            Role::Follower if self.leader == Some(to) && self.may_speak() => {
+                if let Some(message) = self.poll_for_follower(to) {
+                    return self.frame(to, &message, frame);
+                }
+                if self.takes_due(to, Due::FORWARD) {
+                    return self.poll_forward(to, frame).map(Transmit::Frame);
+                }
+                None
+            }
+            _ => None,
+        }
+    }
+
+    /// What a leader says for clients' sake.
+    fn poll_for_leader(&mut self, to: NodeId) -> Option<Message<'static>> {
+        if self.takes_due(to, Due::CAMPAIGN)
+            && let Some(leave) = self.campaign_now()
+        {
+            return Some(Message::CampaignNow(leave));
+        }
+        if self.takes_due(to, Due::CONFIRM)
+            && let Some(confirm) = self.confirm()
+        {
+            return Some(Message::Confirm(confirm));
+        }
+        if self.takes_due(to, Due::READ_ANSWER)
+            && let Some(answer) = self.read_answer(to)
+        {
+            return Some(Message::ReadAnswer(answer));
+        }
+        if self.takes_due(to, Due::FORWARD_ANSWER) {
+            return self.forward_answer(to).map(Message::ForwardAnswer);
+        }
+        None
+    }
+
+    /// What a follower says to its leader for clients' sake.
+    fn poll_for_follower(&mut self, to: NodeId) -> Option<Message<'static>> {
+        if self.takes_due(to, Due::CONFIRM_ANSWER) {
+            let (round, capabilities) = (self.following.confirm, self.config.capabilities);
+            return Some(Message::ConfirmAnswer(Confirm { round, capabilities }));
+        }
+        if self.takes_due(to, Due::READ)
+            && let Some(read) = self.read_request()
+        {
+            return Some(Message::Read(read));
+        }
+        None
+    }
+
+    /// Whether this is due to the peer, which it then is no more.
+    fn takes_due(&mut self, to: NodeId, due: Due) -> bool {
+        self.peer(to).is_some_and(|peer| {
+            let is_due = peer.due.has(due);
+            peer.due.clear(due);
+            is_due
+        })
+    }
+
     /// Requests for votes and answers to them. A grant of an earlier term is not due any more (E2).
     #[cold]
     fn poll_vote(&mut self, to: NodeId) -> Option<Message<'static>> {
-        let (term, may_speak, role) = (self.term, self.may_speak(), self.role);
+        let (term, may_speak, role, by_leave) = (self.term, self.may_speak(), self.role, self.by_leave);
         if role == Role::Halted {
             return None;
         }
@@ -183,7 +253,11 @@ impl Raft<'_> {
         let answer = VoteAnswer { term: peer.answer_term, granted: peer.due.has(Due::GRANT) };
         if peer.due.has(Due::REQUEST) && (role == Role::PreCandidate || role == Role::Candidate && may_speak) {
             peer.due.clear(Due::REQUEST);
-            return Some(if role == Role::PreCandidate { Message::PreVote(request) } else { Message::Vote(request) });
+            return Some(match role {
+                Role::PreCandidate => Message::PreVote(request),
+                _ if by_leave => Message::VoteByLeave(request),
+                _ => Message::Vote(request),
+            });
         }
         if peer.due.has(Due::PRE_VOTE) {
             peer.due.clear(Due::PRE_VOTE);

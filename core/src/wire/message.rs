@@ -3,6 +3,10 @@
 use quoring_ring::Crc32c;
 
 use super::bytes::{put_u32, put_u64, u32_at, u64_at};
+use super::clients::{
+    CAMPAIGN_NOW_SIZE, CONFIRM_SIZE, CampaignNow, Confirm, FORWARD_ANSWER_SIZE, Forward, ForwardAnswer,
+    READ_ANSWER_SIZE, READ_SIZE, Read, ReadAnswer, flag,
+};
 use super::frame::{FrameError, HEADER, check, finish};
 use crate::members::NodeSet;
 use crate::snapshot::Snapshot;
@@ -22,6 +26,14 @@ const APPEND_ANSWER: u8 = 6;
 const APPEND_REFUSAL: u8 = 7;
 const INSTALL_SNAPSHOT: u8 = 8;
 const SNAPSHOT_ANSWER: u8 = 9;
+const CONFIRM: u8 = 10;
+const CONFIRM_ANSWER: u8 = 11;
+const READ: u8 = 12;
+const READ_ANSWER: u8 = 13;
+const CAMPAIGN_NOW: u8 = 14;
+const VOTE_BY_LEAVE: u8 = 15;
+const FORWARD: u8 = 16;
+const FORWARD_ANSWER: u8 = 17;
 
 const VOTE_SIZE: usize = HEADER + 16;
 const VOTE_ANSWER_SIZE: usize = HEADER + 8;
@@ -51,6 +63,22 @@ pub enum Message<'b> {
     InstallSnapshot(InstallSnapshot<'b>),
     /// How much of it the follower has.
     SnapshotAnswer(SnapshotAnswer),
+    /// "Am I still your leader?"
+    Confirm(Confirm),
+    /// "You are, and this is what I can do."
+    ConfirmAnswer(Confirm),
+    /// A follower's clients want to read.
+    Read(Read),
+    /// What they must wait for.
+    ReadAnswer(ReadAnswer),
+    /// The leader hands over its office.
+    CampaignNow(CampaignNow),
+    /// "Vote for me, the leader has told me to campaign": a voter need not wait until it hears that leader no more.
+    VoteByLeave(VoteRequest),
+    /// Commands of the clients of a follower.
+    Forward(Forward<'b>),
+    /// How far the leader has come with them.
+    ForwardAnswer(ForwardAnswer),
 }
 
 /// A candidate's claim; the frame's term is the candidate's own.
@@ -163,6 +191,14 @@ impl<'b> Message<'b> {
             Self::AppendRefusal(_) => APPEND_REFUSAL,
             Self::InstallSnapshot(_) => INSTALL_SNAPSHOT,
             Self::SnapshotAnswer(_) => SNAPSHOT_ANSWER,
+            Self::Confirm(_) => CONFIRM,
+            Self::ConfirmAnswer(_) => CONFIRM_ANSWER,
+            Self::Read(_) => READ,
+            Self::ReadAnswer(_) => READ_ANSWER,
+            Self::CampaignNow(_) => CAMPAIGN_NOW,
+            Self::VoteByLeave(_) => VOTE_BY_LEAVE,
+            Self::Forward(_) => FORWARD,
+            Self::ForwardAnswer(_) => FORWARD_ANSWER,
         }
     }
 
@@ -178,6 +214,14 @@ impl<'b> Message<'b> {
             VOTE_ANSWER => VoteAnswer::open(whole(bytes, crc)?).map(Self::VoteAnswer),
             INSTALL_SNAPSHOT => InstallSnapshot::open(bytes, crc).map(Self::InstallSnapshot),
             SNAPSHOT_ANSWER => SnapshotAnswer::open(whole(bytes, crc)?).map(Self::SnapshotAnswer),
+            CONFIRM => Ok(Self::Confirm(Confirm::open(whole::<CONFIRM_SIZE>(bytes, crc)?))),
+            CONFIRM_ANSWER => Ok(Self::ConfirmAnswer(Confirm::open(whole::<CONFIRM_SIZE>(bytes, crc)?))),
+            READ => Ok(Self::Read(Read::open(whole::<READ_SIZE>(bytes, crc)?))),
+            READ_ANSWER => Ok(Self::ReadAnswer(ReadAnswer::open(whole::<READ_ANSWER_SIZE>(bytes, crc)?))),
+            CAMPAIGN_NOW => Ok(Self::CampaignNow(CampaignNow::open(whole::<CAMPAIGN_NOW_SIZE>(bytes, crc)?))),
+            VOTE_BY_LEAVE => VoteRequest::open(whole(bytes, crc)?).map(Self::VoteByLeave),
+            FORWARD => Forward::open(bytes, crc).map(Self::Forward),
+            FORWARD_ANSWER => ForwardAnswer::open(whole::<FORWARD_ANSWER_SIZE>(bytes, crc)?).map(Self::ForwardAnswer),
             _ => Err(FrameError::Malformed),
         }
     }
@@ -188,10 +232,18 @@ impl<'b> Message<'b> {
             Self::Append(append) => append.seal(buffer.first_chunk_mut()?, crc),
             Self::AppendAnswer(answer) => answer.seal(buffer.first_chunk_mut()?, crc),
             Self::AppendRefusal(refusal) => refusal.seal(buffer.first_chunk_mut()?, crc),
-            Self::PreVote(request) | Self::Vote(request) => request.seal(buffer.first_chunk_mut()?, crc),
+            Self::PreVote(request) | Self::Vote(request) | Self::VoteByLeave(request) => {
+                request.seal(buffer.first_chunk_mut()?, crc)
+            }
             Self::PreVoteAnswer(answer) | Self::VoteAnswer(answer) => answer.seal(buffer.first_chunk_mut()?, crc),
             Self::InstallSnapshot(chunk) => chunk.seal(buffer.first_chunk_mut()?, crc)?,
             Self::SnapshotAnswer(answer) => answer.seal(buffer.first_chunk_mut()?, crc),
+            Self::Confirm(confirm) | Self::ConfirmAnswer(confirm) => confirm.seal(buffer.first_chunk_mut()?, crc),
+            Self::Read(read) => read.seal(buffer.first_chunk_mut()?, crc),
+            Self::ReadAnswer(answer) => answer.seal(buffer.first_chunk_mut()?, crc),
+            Self::CampaignNow(leave) => leave.seal(buffer.first_chunk_mut()?, crc),
+            Self::Forward(forward) => forward.seal(buffer, crc)?,
+            Self::ForwardAnswer(answer) => answer.seal(buffer.first_chunk_mut()?, crc),
         })
     }
 }
@@ -360,14 +412,5 @@ impl SnapshotAnswer {
         put_u32::<32, SNAPSHOT_ANSWER_SIZE>(frame, self.session);
         put_u32::<36, SNAPSHOT_ANSWER_SIZE>(frame, 0);
         finish(frame, crc)
-    }
-}
-
-/// Zero or one; nothing else is a flag.
-const fn flag(value: u32) -> Result<bool, FrameError> {
-    match value {
-        0 => Ok(false),
-        1 => Ok(true),
-        _ => Err(FrameError::Malformed),
     }
 }

@@ -46,7 +46,7 @@ fn says(frame: &Frame<'_>, log: &Log, commit: &Commit) -> Verdict {
     };
     match frame.message {
         Message::PreVote(_) | Message::PreVoteAnswer(_) => Ok(()),
-        Message::Vote(_) => voted(frame.term, frame.from, "asked for votes"),
+        Message::Vote(_) | Message::VoteByLeave(_) => voted(frame.term, frame.from, "asked for votes"),
         Message::VoteAnswer(answer) if answer.granted => voted(answer.term, frame.to, "granted its vote"),
         Message::VoteAnswer(_) => recorded(frame.term, "answered"),
         Message::Append(append) => {
@@ -73,6 +73,10 @@ fn says(frame: &Frame<'_>, log: &Log, commit: &Commit) -> Verdict {
             Ok(())
         }
         Message::SnapshotAnswer(_) => recorded(frame.term, "acknowledged a chunk"),
+        Message::Confirm(_) | Message::ConfirmAnswer(_) => recorded(frame.term, "confirmed who leads"),
+        Message::Read(_) | Message::ReadAnswer(_) => recorded(frame.term, "spoke of reads"),
+        Message::CampaignNow(_) => recorded(frame.term, "gave leave"),
+        Message::Forward(_) | Message::ForwardAnswer(_) => recorded(frame.term, "spoke of forwarded commands"),
     }
 }
 

@@ -1,0 +1,36 @@
+//! What a node is able to do, as nodes tell each other before they rely on it (C9).
+
+/// A set of abilities, one bit each. A bit that a node does not know it does not look at.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Capabilities(u32);
+
+impl Capabilities {
+    /// None.
+    pub const NONE: Self = Self(0);
+    /// Takes commands that clients of other nodes forward, and entries that name their client.
+    pub const CLIENTS: Self = Self(1);
+    /// All that this version knows.
+    pub const ALL: Self = Self::CLIENTS;
+
+    /// The set with these bits.
+    pub const fn from_bits(bits: u32) -> Self {
+        Self(bits)
+    }
+
+    /// Its bits.
+    pub const fn bits(self) -> u32 {
+        self.0
+    }
+
+    /// Whether all of `other` are among them.
+    pub const fn has(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
+
+impl Default for Capabilities {
+    fn default() -> Self {
+        Self::ALL
+    }
+}

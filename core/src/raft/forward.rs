@@ -1,0 +1,513 @@
+//! Commands of clients on other nodes: one window per follower, through which they come to the leader in order (C1, C2, C4).
+//!
+//! ```text
+//!   follower                                            leader
+//!   open_window      Forward(first 0, no items)   -->   joins a round, so that it is sure to lead
+//!                                                 <--   ForwardAnswer(next 0)
+//!   forward(items)   Forward(first, items)        -->   each batch is admitted and appended whole, or nothing of it
+//!                                                 <--   ForwardAnswer(next): all below are in the leader's log
+//! ```
+//!
+//! The items that are not in the leader's log yet lie in one buffer, which fits a frame: to repeat is to send it again. The window belongs to one term of one
+//! leader. The leader appends an item only after all before it; its log is replicated and truncated in order; so what commits is a prefix of what was put
+//! in. A frame of an earlier window of the same follower, however late, is told by its client id, which no other window has (R15); one of an earlier
+//! leader by its term.
+
+use quoring_ring::{Kind, record_size};
+
+use super::{ProposeError, Raft, Recorded, Rule, count};
+use crate::capabilities::Capabilities;
+use crate::config::Rejection;
+use crate::event::Role;
+use crate::progress::Due;
+use crate::request::{ClientId, RequestId};
+use crate::types::{Instant, NodeId};
+use crate::wire::{FORWARD_HEADER, Forward, ForwardAnswer, Intake, Item, Items};
+
+/// A follower's window.
+#[derive(Debug, Default)]
+pub(super) struct Window<'a> {
+    buffer: &'a mut [u8],
+    /// Bytes of the items in it.
+    used: usize,
+    state: WindowState,
+    client: ClientId,
+    /// The number of the first item in the buffer: all below are in the leader's log.
+    first: u32,
+    /// The number of the next one to come.
+    next: u32,
+    /// Items below this number have been sent at least once.
+    sent: u32,
+    /// Where the first that should be sent begins.
+    unsent: usize,
+    /// Its number.
+    resume: u32,
+    /// Whether several frames may be on their way.
+    pipelines: bool,
+    opened_at: Instant,
+    /// Clients that have been numbered in this boot.
+    pub(super) numbered: u32,
+}
+
+/// Whether a follower's window takes commands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum WindowState {
+    /// Nobody has opened it.
+    #[default]
+    Unused,
+    /// The leader has not answered yet.
+    Opening,
+    /// It takes commands.
+    Open,
+    /// It is closed for good, for this reason.
+    Closed(Closed),
+}
+
+/// Why a window closed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum Closed {
+    /// The leader it leads to leads no longer.
+    LeaderLost,
+    /// The leader did not answer.
+    NoAnswer,
+    /// The leader, or a peer of it, does not know what it would have to append.
+    Unsupported,
+    /// The leader refused the next command, before anything of it was stored.
+    Rejected(Rejection),
+    /// The leader has no place for a command, or batch, that large.
+    TooLarge,
+    /// Whoever opened it closed it.
+    Owner,
+    /// The node has stopped.
+    Halted,
+}
+
+/// A follower's window at one moment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct WindowStatus {
+    /// Whether it takes commands.
+    pub state: WindowState,
+    /// Whose it is.
+    pub client: ClientId,
+    /// Items below this number are in the leader's log.
+    pub accepted: u32,
+    /// Items from this number on have never left this node.
+    pub sent: u32,
+    /// The number of the next item.
+    pub next: u32,
+    /// Whether several items may be on their way.
+    pub pipelines: bool,
+}
+
+/// Why a window could not be opened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum WindowError {
+    /// No leader is known.
+    NoLeader,
+    /// This node leads: there is nothing to forward to.
+    Leads,
+    /// The leader does not take forwarded commands.
+    Unsupported,
+    /// This node was given no memory for a window.
+    NoMemory,
+    /// The node has stopped.
+    Halted,
+}
+
+/// Why items were not taken. Nothing of them was stored.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum ForwardError {
+    /// The window is full, or not open yet: wait.
+    NotReady,
+    /// The window is closed.
+    Closed,
+    /// No window takes that much at once.
+    TooLarge,
+}
+
+/// A leader's side of a follower's window.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PeerIntake {
+    client: ClientId,
+    /// Items below this number have been appended.
+    next: u32,
+    state: Intake,
+    /// There was no room for the next item.
+    waits: bool,
+    /// There is again.
+    goes_on: bool,
+    /// Whether the follower waits to hear that the window is open,
+    pub(super) is_opening: bool,
+    /// which it does when this round is over.
+    pub(super) round: u64,
+}
+
+impl PeerIntake {
+    pub(crate) const NONE: Self = Self {
+        client: ClientId::NONE,
+        next: 0,
+        state: Intake::Open,
+        waits: false,
+        goes_on: false,
+        is_opening: false,
+        round: 0,
+    };
+}
+
+// As a follower.
+impl<'a> Raft<'a> {
+    /// Gives the node memory for the commands that its clients send to the leader: as much as may be on its way at a time. `pipelines` is false if the link
+    /// does not take a second frame before the first is answered: then one item or batch is on its way at a time (C3).
+    pub fn lend_window(&mut self, buffer: &'a mut [u8], pipelines: bool) {
+        let longest = usize::from(u16::MAX).min(buffer.len());
+        let buffer = buffer.get_mut(..longest).unwrap_or_default();
+        self.window = Window { buffer, pipelines, ..Window::default() };
+    }
+
+    /// A name that no other client ever had or will have (R15).
+    pub fn new_client(&mut self) -> ClientId {
+        self.begin_boot();
+        if self.window.numbered == ClientId::NUMBERS {
+            self.boot_again();
+        }
+        self.window.numbered += 1;
+        ClientId::new(self.config.id, self.boot, self.window.numbered)
+    }
+
+    /// Opens the window to the leader of this term, or anew. Its state tells when it is open.
+    ///
+    /// # Errors
+    /// See [`WindowError`].
+    pub fn open_window(&mut self, now: Instant) -> Result<ClientId, WindowError> {
+        let leader = match (self.role, self.leader) {
+            (Role::Halted, _) => return Err(WindowError::Halted),
+            (Role::Leader, _) => return Err(WindowError::Leads),
+            (_, None) => return Err(WindowError::NoLeader),
+            (_, Some(leader)) => leader,
+        };
+        if self.following.capabilities.is_some_and(|leader| !leader.has(Capabilities::CLIENTS)) {
+            return Err(WindowError::Unsupported);
+        }
+        if self.window.buffer.is_empty() {
+            return Err(WindowError::NoMemory);
+        }
+        let client = self.new_client();
+        let window = &mut self.window;
+        (window.state, window.client, window.opened_at) = (WindowState::Opening, client, now);
+        (window.used, window.unsent) = (0, 0);
+        (window.first, window.next, window.sent, window.resume) = (0, 0, 0, 0);
+        self.arm_tick(now);
+        self.owe(leader, Due::FORWARD);
+        Ok(client)
+    }
+
+    /// Puts commands into the window: all of them, or none. `request` names each; they reach the leader's log in this order. The number of the first.
+    ///
+    /// # Errors
+    /// See [`ForwardError`]; nothing was taken.
+    pub fn forward<'c, I>(&mut self, now: Instant, kind: Kind, requests: I) -> Result<u32, ForwardError>
+    where
+        I: Iterator<Item = (RequestId, &'c [u8])> + Clone,
+    {
+        let Some(leader) = self.leader else { return Err(ForwardError::Closed) };
+        let window = &mut self.window;
+        let size: usize = requests.clone().map(|(_, command)| Item::size(RequestId::SIZE, command.len())).sum();
+        if size > window.buffer.len() {
+            return Err(ForwardError::TooLarge);
+        }
+        match window.state {
+            WindowState::Open => {}
+            WindowState::Opening => return Err(ForwardError::NotReady),
+            WindowState::Unused | WindowState::Closed(_) => return Err(ForwardError::Closed),
+        }
+        let full = size > window.buffer.len() - window.used || !window.pipelines && window.used > 0;
+        if full {
+            return Err(ForwardError::NotReady);
+        }
+        let first = window.next;
+        let mut left = requests.clone().count();
+        let idle = window.used == 0;
+        for (request, command) in requests {
+            left -= 1;
+            let rest = window.buffer.get_mut(window.used..).unwrap_or_default();
+            // There is room: the sizes were counted.
+            let size = Item::encode(kind, left > 0, &request.encode(), command, rest).unwrap_or(0);
+            window.used += size;
+            window.next = window.next.wrapping_add(1);
+        }
+        if idle {
+            self.arm_tick(now);
+        }
+        self.owe(leader, Due::FORWARD);
+        Ok(first)
+    }
+
+    /// How far the window has come.
+    pub fn window(&self) -> WindowStatus {
+        let Window { state, client, first, sent, next, pipelines, .. } = self.window;
+        WindowStatus { state, client, accepted: first, sent, next, pipelines }
+    }
+
+    /// Closes the window. What was put in may be in the leader's log or not.
+    pub fn close_window(&mut self, reason: Closed) {
+        if matches!(self.window.state, WindowState::Open | WindowState::Opening) {
+            self.window.state = WindowState::Closed(reason);
+            self.window.used = 0;
+            self.tell_clients();
+        }
+    }
+
+    /// Whether something was sent to the leader that should be answered.
+    pub(super) const fn awaits_leader(&self) -> bool {
+        let forwards = match self.window.state {
+            WindowState::Opening => true,
+            WindowState::Open => self.window.used > 0,
+            WindowState::Unused | WindowState::Closed(_) => false,
+        };
+        forwards || self.rounds.are_under_way()
+    }
+
+    /// The questions and commands that were not answered are sent again: they, or the answers, may be lost.
+    pub(super) fn repeat_to_leader(&mut self, now: Instant) {
+        let Some(leader) = self.leader else { return };
+        if self.rounds.are_under_way() {
+            self.owe(leader, Due::READ);
+        }
+        let patience = self.config.election_timeout;
+        match self.window.state {
+            WindowState::Opening if now - self.window.opened_at > patience => self.close_window(Closed::NoAnswer),
+            WindowState::Opening => self.owe(leader, Due::FORWARD),
+            WindowState::Open if self.window.used > 0 => self.send_again(leader),
+            _ => {}
+        }
+    }
+
+    fn send_again(&mut self, leader: NodeId) {
+        (self.window.unsent, self.window.resume) = (0, self.window.first);
+        self.owe(leader, Due::FORWARD);
+    }
+
+    /// Writes the frame with what should be sent; its length.
+    #[cold]
+    pub(super) fn poll_forward(&mut self, to: NodeId, frame: &mut [u8]) -> Option<usize> {
+        if self.booted != Recorded::Durable {
+            return None;
+        }
+        let Window { used, unsent, client, resume, state, .. } = self.window;
+        let items = match state {
+            WindowState::Opening => 0..0,
+            WindowState::Open if unsent < used => unsent..used,
+            _ => return None,
+        };
+        let limit = frame.len().saturating_sub(FORWARD_HEADER);
+        // A window larger than a frame goes in several.
+        let (bytes, count) = whole_batches(self.window.buffer.get(items).unwrap_or_default(), limit);
+        let items = self.window.buffer.get(unsent..unsent + bytes).unwrap_or_default();
+        let forward = Forward { client, first: resume, capabilities: self.config.capabilities, items };
+        let len = self.envelope.seal(to, self.term, &crate::wire::Message::Forward(forward), frame)?;
+        let window = &mut self.window;
+        (window.unsent, window.resume) = (unsent + bytes, resume.wrapping_add(count));
+        if window.resume.wrapping_sub(window.sent).cast_signed() > 0 {
+            window.sent = window.resume;
+        }
+        if count > 0 && window.unsent < window.used {
+            self.owe(to, Due::FORWARD);
+        }
+        Some(len)
+    }
+
+    #[cold]
+    pub(super) fn handle_forward_answer(&mut self, from: NodeId, answer: &ForwardAnswer) {
+        let window = &mut self.window;
+        let open = matches!(window.state, WindowState::Opening | WindowState::Open);
+        let taken = answer.next.wrapping_sub(window.first);
+        let expected =
+            self.role == Role::Follower && self.leader == Some(from) && open && window.client == answer.client;
+        // No more than was sent can be in the leader's log; less than was told before is an old answer.
+        if !expected || taken > window.sent.wrapping_sub(window.first) {
+            return count(&mut self.refusals.stale_answer);
+        }
+        window.take_off(taken);
+        window.state = WindowState::Open;
+        match answer.state {
+            Intake::Open => {}
+            Intake::GoOn => self.send_again(from),
+            Intake::Unsupported => self.close_window(Closed::Unsupported),
+            Intake::Rejected(rejection) => self.close_window(Closed::Rejected(rejection)),
+            Intake::TooLarge => self.close_window(Closed::TooLarge),
+        }
+        self.tell_clients();
+    }
+}
+
+impl Window<'_> {
+    /// The first `count` items are in the leader's log.
+    fn take_off(&mut self, count: u32) {
+        let mut items = Items::new(self.buffer.get(..self.used).unwrap_or_default());
+        items.by_ref().take(count as usize).for_each(drop);
+        let rest = items.rest();
+        let gone = self.used - rest;
+        self.buffer.copy_within(gone..self.used, 0);
+        self.used = rest;
+        self.first = self.first.wrapping_add(count);
+        if self.unsent >= gone {
+            self.unsent -= gone;
+        } else {
+            (self.unsent, self.resume) = (0, self.first);
+        }
+    }
+}
+
+/// How many bytes and items at the beginning of `items` are whole batches and fit into `limit` bytes.
+fn whole_batches(items: &[u8], limit: usize) -> (usize, u32) {
+    let mut whole = (0, 0);
+    let mut all = Items::new(items);
+    let mut count = 0;
+    while let Some(item) = all.next() {
+        count += 1;
+        let bytes = items.len() - all.rest();
+        if bytes > limit {
+            break;
+        }
+        if !item.more {
+            whole = (bytes, count);
+        }
+    }
+    whole
+}
+
+// As a leader.
+impl Raft<'_> {
+    /// Whether this node and all peers that have said what they can do know entries that name their client (C9).
+    pub(super) fn may_name_clients(&self) -> bool {
+        let able = |capabilities: Capabilities| capabilities.has(Capabilities::CLIENTS);
+        able(self.config.capabilities) && self.peers.iter().filter_map(|peer| peer.capabilities).all(able)
+    }
+
+    /// Commands of the clients of a follower.
+    #[cold]
+    pub(super) fn handle_forward(&mut self, now: Instant, from: NodeId, forward: &Forward<'_>) {
+        if self.role != Role::Leader {
+            return count(&mut self.refusals.stale_answer);
+        }
+        if forward.client.node() != Some(from) {
+            return count(&mut self.refusals.impossible);
+        }
+        let Some(peer) = self.peer(from) else { return };
+        peer.heard_at = now;
+        peer.capabilities = Some(forward.capabilities);
+        let mut intake = peer.intake;
+        if forward.client != intake.client {
+            // The windows of a node are numbered, within a boot and from boot to boot.
+            let later = intake.client == ClientId::NONE || forward.client.is_later_than(intake.client);
+            if !later || forward.first != 0 || !forward.items.is_empty() {
+                return count(&mut self.refusals.stale_answer);
+            }
+            let round = self.join_round(now);
+            intake = PeerIntake { client: forward.client, is_opening: true, round, ..PeerIntake::NONE };
+        }
+        if intake.is_opening {
+            if !self.may_name_clients() {
+                intake.state = Intake::Unsupported;
+            }
+            let sure = self.rounds.is_done(intake.round);
+            return self.keep_intake(from, intake, sure);
+        }
+        if intake.state == Intake::Open {
+            self.take_items(forward, &mut intake);
+        }
+        self.keep_intake(from, intake, true);
+    }
+
+    /// Appends the items that come next, batch by batch. The one place where what a client of another node sent is refused, and nothing behind what was
+    /// refused is looked at (C4).
+    fn take_items(&mut self, forward: &Forward<'_>, intake: &mut PeerIntake) {
+        intake.waits = false;
+        let mut number = forward.first;
+        let mut items = Items::new(forward.items);
+        loop {
+            let batch = items.clone();
+            let Some(len) = items.by_ref().position(|item| !item.more) else { return };
+            let batch = batch.take(len + 1);
+            let all = len as u32 + 1;
+            let (begin, end) = (number, number.wrapping_add(all));
+            number = end;
+            if end.wrapping_sub(intake.next).cast_signed() <= 0 {
+                // A repetition.
+                continue;
+            }
+            let gap = begin != intake.next;
+            if gap && !self.breaks(Rule::StreamGap) {
+                return;
+            }
+            let numbers = (0..all).map(|more| begin.wrapping_add(more));
+            if !batch.clone().zip(numbers).all(|(item, number)| is_from(&item, forward.client, number)) {
+                return count(&mut self.refusals.impossible);
+            }
+            let requests = batch.filter_map(|item| Some((item.kind, RequestId::decode(item.payload)?)));
+            let requests = requests.map(|(kind, (request, command))| (kind, request, command));
+            match self.append_requests(requests) {
+                Ok(()) => intake.next = end,
+                Err(ProposeError::Rejected(rejection)) => return intake.state = Intake::Rejected(rejection),
+                Err(ProposeError::TooLarge(_)) => return intake.state = Intake::TooLarge,
+                Err(ProposeError::Unsupported) => return intake.state = Intake::Unsupported,
+                Err(_) => return intake.waits = true,
+            }
+        }
+    }
+
+    fn keep_intake(&mut self, from: NodeId, intake: PeerIntake, answer: bool) {
+        if let Some(peer) = self.peer(from) {
+            peer.intake = intake;
+        }
+        self.intakes_wait = self.peers.iter().any(|peer| peer.intake.waits);
+        if answer {
+            self.owe(from, Due::FORWARD_ANSWER);
+        }
+    }
+
+    /// There may be room again for what followers have forwarded: they are told to go on.
+    pub fn resume_intakes(&mut self) {
+        if !self.intakes_wait || !self.has_room_for_clients(record_size(RequestId::SIZE), 1) {
+            return;
+        }
+        self.intakes_wait = false;
+        for peer in self.peers.iter_mut().filter(|peer| peer.intake.waits) {
+            (peer.intake.waits, peer.intake.goes_on) = (false, true);
+            peer.due.set(Due::FORWARD_ANSWER);
+            self.ready.insert(peer.node);
+        }
+    }
+
+    /// What the follower should hear about its window.
+    pub(super) fn forward_answer(&mut self, to: NodeId) -> Option<ForwardAnswer> {
+        let rounds = self.rounds;
+        let intake = &mut self.peer(to)?.intake;
+        if intake.is_opening {
+            if intake.state == Intake::Open && !rounds.is_done(intake.round) {
+                return None;
+            }
+            intake.is_opening = false;
+        }
+        let goes_on = core::mem::replace(&mut intake.goes_on, false) && intake.state == Intake::Open;
+        let state = if goes_on { Intake::GoOn } else { intake.state };
+        Some(ForwardAnswer { client: intake.client, next: intake.next, state })
+    }
+}
+
+/// Whether the item is what its place says: one of a stream is numbered as the window is, one of a session as its client likes.
+fn is_from(item: &Item<'_>, client: ClientId, number: u32) -> bool {
+    match RequestId::decode(item.payload) {
+        Some((request, _)) if item.kind == Kind::Stream => request.client == client && request.sequence == number,
+        Some((request, _)) => item.kind == Kind::Session && request.client.node().is_some(),
+        None => false,
+    }
+}
