@@ -34,11 +34,13 @@ pub enum Planted {
     StaleLease,
     /// A leader appends what was forwarded although something before it is missing (C1).
     StreamGap,
+    /// A repeated command of a session is applied again (C11).
+    ApplyTwice,
 }
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::VoteTwice,
         Self::AnswerBeforeDurable,
         Self::VoteForOlderLog,
@@ -54,5 +56,6 @@ impl Planted {
         Self::SkipRestore,
         Self::StaleLease,
         Self::StreamGap,
+        Self::ApplyTwice,
     ];
 }

@@ -6,7 +6,7 @@ mod save;
 use core::fmt;
 use core::sync::atomic::Ordering;
 
-use quoring_core::{EntryId, LogIndex, Snapshot, Term};
+use quoring_core::{EntryId, LogIndex, RequestId, Snapshot, Term};
 use quoring_ring::{Applier, CopyError, HEADER, Header, Kind, Record, Records};
 
 pub use self::restore::{Restore, RestoreError};
@@ -15,7 +15,10 @@ pub use self::save::{Save, SaveError};
 use crate::answer::Answer;
 use crate::clock::Clock;
 use crate::halt::Halt;
+use crate::node::Lost;
 use crate::platform::Platform;
+use crate::proposals::RequestKey;
+use crate::sessions::{SessionTable, Verdict};
 use crate::shared::Shared;
 use crate::store::{LogStore, ReadError};
 
@@ -26,6 +29,8 @@ pub struct Committed<'a, P: Platform> {
     buffer: &'a mut [u8],
     /// The last entry that the application has finished, or that the snapshot covers which it has restored.
     applied: EntryId,
+    /// What they are after that entry; while a snapshot is being restored, anything.
+    sessions: SessionTable<'a>,
     lent: Lent,
 }
 
@@ -33,8 +38,16 @@ pub struct Committed<'a, P: Platform> {
 #[derive(Clone, Copy, Debug)]
 enum Lent {
     Nothing,
-    Entry(EntryId),
+    Entry(Passing),
     Save,
+}
+
+/// An entry of which somebody may wait for the outcome.
+#[derive(Clone, Copy, Debug)]
+struct Passing {
+    entry: EntryId,
+    /// For the kinds whose entries name one.
+    request: Option<(Kind, RequestId)>,
 }
 
 /// What the application should do next.
@@ -52,7 +65,8 @@ pub enum Step<'s, 'a, P: Platform> {
 /// Dropping it without an answer is fine: its proposer gets an empty one once the next step is asked for (P14, R7).
 pub struct Entry<'e, 'a, P: Platform> {
     committed: &'e mut Committed<'a, P>,
-    entry: EntryId,
+    passing: Passing,
+    /// Bytes of the record without its padding.
     len: usize,
 }
 
@@ -75,9 +89,24 @@ enum Next {
     Restore(Snapshot),
 }
 
+/// What becomes of an entry.
+enum Judged {
+    /// The application should apply it.
+    Lend,
+    /// It is not for the application.
+    Pass(Result<Answer, Lost>),
+    /// The node cannot go on.
+    Halt(Halt),
+}
+
 impl<'a, P: Platform> Committed<'a, P> {
-    pub(crate) const fn new(shared: &'a Shared<'a, P>, applier: Applier<'a>, buffer: &'a mut [u8]) -> Self {
-        Self { shared, applier, buffer, applied: EntryId::ZERO, lent: Lent::Nothing }
+    pub(crate) const fn new(
+        shared: &'a Shared<'a, P>,
+        applier: Applier<'a>,
+        buffer: &'a mut [u8],
+        sessions: SessionTable<'a>,
+    ) -> Self {
+        Self { shared, applier, buffer, applied: EntryId::ZERO, sessions, lent: Lent::Nothing }
     }
 
     /// Waits for the next step. After a restart it begins with the newest snapshot, or if there is none with the first entry again.
@@ -89,7 +118,7 @@ impl<'a, P: Platform> Committed<'a, P> {
     pub async fn next(&mut self) -> Result<Step<'_, 'a, P>, Halt> {
         match core::mem::replace(&mut self.lent, Lent::Nothing) {
             Lent::Nothing => {}
-            Lent::Entry(entry) => self.finish(entry, &Answer::EMPTY),
+            Lent::Entry(passing) => self.finish(passing, &Answer::EMPTY),
             Lent::Save => {
                 let now = self.shared.clock.now();
                 self.shared.with(|state| state.raft.handle_declined(now, self.applied.index));
@@ -103,14 +132,22 @@ impl<'a, P: Platform> Committed<'a, P> {
                     return Ok(Step::Save(Save::new(self)));
                 }
                 Next::Restore(snapshot) if self.shared.skips_restore() => self.jump(snapshot.last),
-                Next::Restore(snapshot) => return Ok(Step::Restore(Restore::new(self, snapshot))),
-                Next::Entry(header) => {
-                    let entry = EntryId { term: Term(header.term), index };
-                    if header.kind == Kind::Command {
-                        self.lent = Lent::Entry(entry);
-                        return Ok(Step::Apply(Entry { committed: self, entry, len: usize::from(header.len) }));
+                Next::Restore(snapshot) => {
+                    if let Some(read) = self.read_sessions(snapshot).await? {
+                        return Ok(Step::Restore(Restore::new(self, snapshot, read)));
                     }
-                    self.finish(entry, &Answer::EMPTY);
+                }
+                Next::Entry(header) => {
+                    let (passing, judged) = self.judge(EntryId { term: Term(header.term), index }, &header);
+                    match judged {
+                        Judged::Lend => {
+                            self.lent = Lent::Entry(passing);
+                            let len = HEADER + usize::from(header.len);
+                            return Ok(Step::Apply(Entry { committed: self, passing, len }));
+                        }
+                        Judged::Pass(outcome) => self.pass(passing, &outcome),
+                        Judged::Halt(halt) => return Err(self.shared.halt(halt)),
+                    }
                 }
             }
         }
@@ -199,10 +236,49 @@ impl<'a, P: Platform> Committed<'a, P> {
         }
     }
 
-    fn finish(&mut self, entry: EntryId, answer: &Answer) {
-        self.applied = entry;
-        self.applier.publish(entry.index.0);
-        self.shared.applied(entry, answer);
+    /// What to do with the entry in the buffer. One whose payload does not begin with a request as its kind demands has been appended by no correct node, and does
+    /// nothing.
+    fn judge(&mut self, entry: EntryId, header: &Header) -> (Passing, Judged) {
+        let mut passing = Passing { entry, request: None };
+        let judged = match header.kind {
+            Kind::Command => Judged::Lend,
+            Kind::Session | Kind::Stream => {
+                let payload = self.buffer.get(HEADER..HEADER + usize::from(header.len)).unwrap_or_default();
+                passing.request = RequestId::decode(payload).map(|(request, _)| (header.kind, request));
+                passing.request.map_or(Judged::Pass(Ok(Answer::EMPTY)), |request| self.judge_request(entry, request))
+            }
+            _ => Judged::Pass(Ok(Answer::EMPTY)),
+        };
+        (passing, judged)
+    }
+
+    fn judge_request(&mut self, entry: EntryId, (kind, request): (Kind, RequestId)) -> Judged {
+        if kind == Kind::Stream {
+            return Judged::Lend;
+        }
+        match self.sessions.judge(entry.index, &request) {
+            Verdict::Apply => Judged::Lend,
+            Verdict::Done(Ok(_)) if request.sequence > 0 && self.shared.applies_twice() => Judged::Lend,
+            Verdict::Done(outcome) => Judged::Pass(outcome),
+            Verdict::TooMany(needed) => Judged::Halt(Halt::Sessions { needed }),
+        }
+    }
+
+    /// The application has finished the entry.
+    fn finish(&mut self, passing: Passing, answer: &Answer) {
+        if let Some((Kind::Session, request)) = passing.request {
+            self.sessions.keep(passing.entry.index, &request, answer);
+        }
+        self.pass(passing, &Ok(*answer));
+    }
+
+    /// The entry has its effect: who waits for it learns the outcome.
+    fn pass(&mut self, passing: Passing, outcome: &Result<Answer, Lost>) {
+        self.applied = passing.entry;
+        self.applier.publish(passing.entry.index.0);
+        let key =
+            passing.request.map(|(kind, RequestId { client, sequence, .. })| RequestKey { kind, sequence, client });
+        self.shared.applied(passing.entry, key, outcome);
     }
 
     /// The application's state is that after `entry`, which may be far ahead.
@@ -210,6 +286,7 @@ impl<'a, P: Platform> Committed<'a, P> {
         self.applied = entry;
         self.shared.step(|state| state.raft.handle_restored(entry.index));
         self.applier.publish(entry.index.0);
+        self.shared.restored(entry.index, &self.sessions);
     }
 }
 
@@ -255,6 +332,18 @@ impl<P: Platform> Shared<'_, P> {
         }
     }
 
+    /// Whether a test asked for C11 to be broken.
+    fn applies_twice(&self) -> bool {
+        #[cfg(feature = "planted-faults")]
+        {
+            self.breaks(quoring_core::Planted::ApplyTwice)
+        }
+        #[cfg(not(feature = "planted-faults"))]
+        {
+            false
+        }
+    }
+
     #[cfg(feature = "planted-faults")]
     fn breaks(&self, rule: quoring_core::Planted) -> bool {
         self.with(|state| state.raft.config().planted == Some(rule))
@@ -264,24 +353,30 @@ impl<P: Platform> Shared<'_, P> {
 impl<P: Platform> Entry<'_, '_, P> {
     /// The command as it was proposed.
     pub fn command(&self) -> &[u8] {
-        self.committed.buffer.get(HEADER..HEADER + self.len).unwrap_or_default()
+        let start = if self.passing.request.is_some() { HEADER + RequestId::SIZE } else { HEADER };
+        self.committed.buffer.get(start..self.len).unwrap_or_default()
+    }
+
+    /// Whose command it is, and which among the client's own, if it came in a session or a stream. None of a session is lent twice with the same number (C11).
+    pub fn request(&self) -> Option<RequestId> {
+        self.passing.request.map(|(_, request)| request)
     }
 
     /// Its place in the log.
     pub const fn index(&self) -> LogIndex {
-        self.entry.index
+        self.passing.entry.index
     }
 
     /// The term in which it was proposed.
     pub const fn term(&self) -> Term {
-        self.entry.term
+        self.passing.entry.term
     }
 
     /// Finishes the entry and gives its proposer, if it waits on this node, the answer. What exceeds [`ANSWER`](crate::ANSWER) bytes is cut off.
     pub fn answer(self, answer: &[u8]) {
         let cut = answer.get(..answer.len().min(crate::ANSWER)).unwrap_or_default();
         self.committed.lent = Lent::Nothing;
-        self.committed.finish(self.entry, &Answer::new(cut).unwrap_or(Answer::EMPTY));
+        self.committed.finish(self.passing, &Answer::new(cut).unwrap_or(Answer::EMPTY));
     }
 }
 
@@ -303,6 +398,6 @@ impl<P: Platform> fmt::Debug for Step<'_, '_, P> {
 
 impl<P: Platform> fmt::Debug for Entry<'_, '_, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Entry").field("id", &self.entry).field("command", &self.command()).finish()
+        f.debug_struct("Entry").field("id", &self.passing.entry).field("command", &self.command()).finish()
     }
 }

@@ -14,12 +14,17 @@ pub enum Halt {
     Append,
     /// The store failed to read this entry, which it holds.
     Read(LogIndex),
-    /// The store failed to write or to read a snapshot.
+    /// The store failed to write or to read a snapshot, or what it read is none.
     Snapshot,
     /// The store failed to do work ahead of need.
     Tidy,
     /// The store returned something else than this entry.
     Corrupt(LogIndex),
+    /// The cluster keeps more sessions than there are places for in the resources of this node. Nothing is wrong with the medium: build the node with so many (C11).
+    Sessions {
+        /// How many.
+        needed: u32,
+    },
 }
 
 impl fmt::Display for Halt {
@@ -30,6 +35,9 @@ impl fmt::Display for Halt {
             Self::Snapshot => f.write_str("the store failed to write or to read a snapshot"),
             Self::Tidy => f.write_str("the store failed to make room ahead of need"),
             Self::Corrupt(index) => write!(f, "the store returned something else than entry {index}"),
+            Self::Sessions { needed } => {
+                write!(f, "the cluster keeps {needed} sessions: build this node with SESSIONS = {needed} or more")
+            }
         }
     }
 }

@@ -32,6 +32,7 @@ mod platform;
 mod proposals;
 mod resources;
 mod runner;
+mod sessions;
 mod shared;
 mod start;
 pub mod store;
@@ -55,6 +56,6 @@ pub use transport::Transport;
 #[cfg(feature = "planted-faults")]
 pub use quoring_core::Planted;
 pub use quoring_core::{
-    ClusterId, Config, ConfigError, Duration, EntryId, Event, Instant, LogIndex, NodeId, NodeSet, RecoveredRecord,
-    Recovery, RecoveryError, Refusals, Role, Snapshot, Space, Status, StepDown, Term,
+    ClientId, ClusterId, Config, ConfigError, Duration, EntryId, Event, Instant, LogIndex, NodeId, NodeSet, RecoveredRecord,
+    Recovery, RecoveryError, Refusals, RequestId, Role, Snapshot, Space, Status, StepDown, Term,
 };

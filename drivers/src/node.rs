@@ -51,6 +51,10 @@ pub enum Lost {
     LeadershipLost,
     /// The node has stopped. Whether the entry will be committed is not known here.
     Halted,
+    /// The session has expired: open another. This attempt was not applied; whether an earlier one was is not known any more.
+    SessionExpired,
+    /// A snapshot, or a later request of the session, took the place of the entry before its answer was seen here. Whether it was applied is not known here.
+    Covered,
 }
 
 /// Why [`Node::propose`] has no answer.
@@ -263,6 +267,8 @@ impl fmt::Display for Lost {
         f.write_str(match self {
             Self::LeadershipLost => "the node leads no longer; the outcome is open",
             Self::Halted => "the node has stopped; the outcome is open",
+            Self::SessionExpired => "the session has expired; open another",
+            Self::Covered => "a snapshot took the place of the entry; the outcome is open",
         })
     }
 }

@@ -1,9 +1,11 @@
 //! The clients that wait for their entries: a fixed table, so that their number costs no memory (P15).
 
-use quoring_core::EntryId;
+use quoring_core::{ClientId, EntryId, LogIndex};
+use quoring_ring::Kind;
 
 use crate::answer::Answer;
 use crate::node::Lost;
+use crate::sessions::SessionTable;
 
 /// One waiting client. Its initial image is all zero.
 #[derive(Clone, Copy)]
@@ -19,12 +21,25 @@ pub(crate) enum Proposal {
     Applied(Answer) = 3,
     /// The outcome will not be known here.
     Lost(Lost) = 4,
+    /// The request is on its way to the log, wherever that will have it.
+    Requested(RequestKey) = 5,
+}
+
+/// A request of a client that has a number of its own for it: it is the same one in whichever entry it comes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct RequestKey {
+    /// [`Kind::Session`] or [`Kind::Stream`].
+    pub(crate) kind: Kind,
+    /// The number of the request.
+    pub(crate) sequence: u32,
+    /// Whose it is.
+    pub(crate) client: ClientId,
 }
 
 /// The table; its slots lie in the node's resources.
 pub(crate) struct Proposals<'a> {
     slots: &'a mut [Proposal],
-    /// How many are `Waiting`: when none is, completing costs one comparison.
+    /// How many are `Waiting` or `Requested`: when none is, completing costs one comparison.
     waiting: usize,
     /// How many are `Queued`.
     queued: usize,
@@ -54,12 +69,17 @@ impl<'a> Proposals<'a> {
         self.put(slot, Proposal::Waiting(entry));
     }
 
+    /// Somebody waits in `slot` until the request has been applied here, whatever its entry.
+    pub(crate) fn wait_for_request(&mut self, slot: usize, request: RequestKey) {
+        self.put(slot, Proposal::Requested(request));
+    }
+
     /// The outcome in `slot`, if there is one.
     pub(crate) fn outcome(&self, slot: usize) -> Option<Result<Answer, Lost>> {
         match *self.slots.get(slot)? {
             Proposal::Applied(answer) => Some(Ok(answer)),
             Proposal::Lost(lost) => Some(Err(lost)),
-            Proposal::Free | Proposal::Queued | Proposal::Waiting(_) => None,
+            Proposal::Free | Proposal::Queued | Proposal::Waiting(_) | Proposal::Requested(_) => None,
         }
     }
 
@@ -77,26 +97,47 @@ impl<'a> Proposals<'a> {
         Woken(queued.fold(0, |woken, (bit, _)| woken | 1 << bit))
     }
 
-    /// The application has finished `entry`: who waits for it gets the answer.
-    pub(crate) fn applied(&mut self, entry: EntryId, answer: &Answer) -> Woken {
-        self.complete(|waiting| (waiting == entry).then_some(Proposal::Applied(*answer)))
+    /// The application has finished `entry`: who waits for it gets the outcome.
+    pub(crate) fn applied(&mut self, entry: EntryId, outcome: &Result<Answer, Lost>) -> Woken {
+        self.complete(|slot| matches!(slot, Proposal::Waiting(other) if *other == entry).then_some(*outcome))
     }
 
-    /// All who wait learn this.
+    /// An entry with `request` has been passed: who waits for it gets the outcome.
+    pub(crate) fn applied_request(&mut self, request: RequestKey, outcome: &Result<Answer, Lost>) -> Woken {
+        self.complete(|slot| matches!(slot, Proposal::Requested(other) if *other == request).then_some(*outcome))
+    }
+
+    /// A snapshot took the place of the entries up to `index`, with these `sessions` (R7). A request that is not in it may still come; but a stream's has no answer
+    /// any more that could be found.
+    pub(crate) fn restored(&mut self, index: LogIndex, sessions: &SessionTable<'_>) -> Woken {
+        self.complete(|slot| match *slot {
+            Proposal::Waiting(entry) if entry.index <= index => Some(Err(Lost::Covered)),
+            Proposal::Requested(RequestKey { kind: Kind::Session, client, sequence }) => {
+                sessions.outcome(client, sequence)
+            }
+            Proposal::Requested(_) => Some(Err(Lost::Covered)),
+            _ => None,
+        })
+    }
+
+    /// All who wait learn this; if it is only that the node leads no longer, those who wait for an entry that it appended: a request may come in the entry of
+    /// another leader.
     pub(crate) fn lose(&mut self, lost: Lost) -> Woken {
-        self.complete(|_| Some(Proposal::Lost(lost)))
+        let entries_only = lost == Lost::LeadershipLost;
+        self.complete(|slot| (!entries_only || matches!(slot, Proposal::Waiting(_))).then_some(Err(lost)))
     }
 
-    fn complete(&mut self, outcome: impl Fn(EntryId) -> Option<Proposal>) -> Woken {
+    /// Ends the wait of those who have an outcome. Asks nobody but who waits for an entry or a request.
+    fn complete(&mut self, outcome: impl Fn(&Proposal) -> Option<Result<Answer, Lost>>) -> Woken {
         let mut woken = Woken::default();
         if self.waiting == 0 {
             return woken;
         }
         for (bit, slot) in self.slots.iter_mut().enumerate() {
-            if let Proposal::Waiting(entry) = *slot
-                && let Some(outcome) = outcome(entry)
+            if matches!(slot, Proposal::Waiting(_) | Proposal::Requested(_))
+                && let Some(outcome) = outcome(slot)
             {
-                *slot = outcome;
+                *slot = outcome.map_or_else(Proposal::Lost, Proposal::Applied);
                 self.waiting -= 1;
                 woken.0 |= 1 << bit;
             }
@@ -110,7 +151,7 @@ impl<'a> Proposals<'a> {
         for (state, enters) in [(before, false), (proposal, true)] {
             let count = match state {
                 Proposal::Queued => &mut self.queued,
-                Proposal::Waiting(_) => &mut self.waiting,
+                Proposal::Waiting(_) | Proposal::Requested(_) => &mut self.waiting,
                 Proposal::Free | Proposal::Applied(_) | Proposal::Lost(_) => continue,
             };
             *count = if enters { *count + 1 } else { *count - 1 };

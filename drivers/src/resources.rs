@@ -7,11 +7,15 @@ use quoring_ring::Storage;
 
 use crate::platform::Platform;
 use crate::proposals::Proposal;
+use crate::sessions::Session;
 use crate::shared::Shared;
 use crate::wake::{Cell, Wake};
 
 /// The memory of one node: `UNITS` times 8 bytes of ring, `SLOTS` indices that can be found in it, `PEERS` other nodes, frames of up to `FRAME`
-/// bytes, and `PROPOSALS` clients waiting at a time. `UNITS` and `SLOTS` are powers of two.
+/// bytes, `PROPOSALS` clients waiting at a time, and `SESSIONS` sessions of the whole cluster. `UNITS` and `SLOTS` are powers of two.
+///
+/// Give all nodes of a cluster the same `SESSIONS`: a node [stops](crate::Halt::Sessions) when another one lets more be opened than it has places for. With 0 this node
+/// opens none, and takes part in a cluster that has none.
 ///
 /// Its initial image is all zero, so a static of it lies in `.bss`, and its size is a constant (F4):
 ///
@@ -28,11 +32,13 @@ pub struct Resources<
     const PEERS: usize,
     const FRAME: usize,
     const PROPOSALS: usize = 8,
+    const SESSIONS: usize = 8,
 > {
     pub(crate) storage: Storage<UNITS, SLOTS>,
     pub(crate) peers: [Peer; PEERS],
     pub(crate) buffers: Buffers<PEERS, FRAME>,
     pub(crate) proposals: [Proposal; PROPOSALS],
+    pub(crate) sessions: [Session; SESSIONS],
     pub(crate) wakes: Wakes<P, PEERS, PROPOSALS>,
     pub(crate) shared: Place<Shared<'a, P>>,
 }
@@ -65,12 +71,14 @@ impl<
     const PEERS: usize,
     const FRAME: usize,
     const PROPOSALS: usize,
-> Resources<'_, P, UNITS, SLOTS, PEERS, FRAME, PROPOSALS>
+    const SESSIONS: usize,
+> Resources<'_, P, UNITS, SLOTS, PEERS, FRAME, PROPOSALS, SESSIONS>
 {
     const CHECKED: () = {
         assert!(UNITS >= 8, "a vote and a no-op must fit into half of the ring");
         assert!(SLOTS >= 4, "clients may take three quarters of the slots, and that must be one at least");
         assert!(PROPOSALS >= 1 && PROPOSALS <= 64, "waiting clients are woken by the bits of one u64");
+        assert!(SESSIONS <= u16::MAX as usize, "a snapshot counts them in 16 bits");
         assert!(PEERS < quoring_core::NodeId::COUNT, "there are 31 other nodes at most");
         assert!(FRAME <= u16::MAX as usize, "lengths on the wire have 16 bits");
     };
@@ -89,6 +97,7 @@ impl<
                 committed: [0; FRAME],
             },
             proposals: [Proposal::Free; PROPOSALS],
+            sessions: [Session::FREE; SESSIONS],
             wakes: Wakes {
                 replicators: [const { Wake::new(Cell::new()) }; PEERS],
                 proposals: [const { Cell::new() }; PROPOSALS],
@@ -105,7 +114,8 @@ impl<
     const PEERS: usize,
     const FRAME: usize,
     const PROPOSALS: usize,
-> Default for Resources<'_, P, UNITS, SLOTS, PEERS, FRAME, PROPOSALS>
+    const SESSIONS: usize,
+> Default for Resources<'_, P, UNITS, SLOTS, PEERS, FRAME, PROPOSALS, SESSIONS>
 {
     fn default() -> Self {
         Self::new()
@@ -119,7 +129,8 @@ impl<
     const PEERS: usize,
     const FRAME: usize,
     const PROPOSALS: usize,
-> fmt::Debug for Resources<'_, P, UNITS, SLOTS, PEERS, FRAME, PROPOSALS>
+    const SESSIONS: usize,
+> fmt::Debug for Resources<'_, P, UNITS, SLOTS, PEERS, FRAME, PROPOSALS, SESSIONS>
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Resources of {} bytes", size_of::<Self>())

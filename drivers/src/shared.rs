@@ -14,7 +14,8 @@ use crate::clock::Clock;
 use crate::halt::Halt;
 use crate::node::Lost;
 use crate::platform::Platform;
-use crate::proposals::{Proposals, Woken};
+use crate::proposals::{Proposals, RequestKey, Woken};
+use crate::sessions::SessionTable;
 use crate::store::LogStore;
 use crate::wake::{Cell, Wake};
 
@@ -149,13 +150,23 @@ impl<'a, P: Platform> Shared<'a, P> {
         self.with(|state| state.raft.handle_space(&space));
     }
 
-    /// The application has moved `applied` past `entry`.
-    pub(crate) fn applied(&self, entry: EntryId, answer: &Answer) {
+    /// The application has moved `applied` past `entry`, which named this request.
+    pub(crate) fn applied(&self, entry: EntryId, request: Option<RequestKey>, outcome: &Result<Answer, Lost>) {
         let (woken, wants) = self.with(|state| {
-            let woken = state.proposals.applied(entry, answer).and(state.proposals.room());
+            let woken = match request {
+                Some(request) => state.proposals.applied_request(request, outcome),
+                None => state.proposals.applied(entry, outcome),
+            };
+            let woken = woken.and(state.proposals.room());
             (woken, state.raft.wants_snapshot())
         });
         self.ask_for_snapshot(wants);
+        self.wake_proposals(woken);
+    }
+
+    /// The application has restored a snapshot that covers the log up to `index`.
+    pub(crate) fn restored(&self, index: LogIndex, sessions: &SessionTable<'_>) {
+        let woken = self.with(|state| state.proposals.restored(index, sessions).and(state.proposals.room()));
         self.wake_proposals(woken);
     }
 

@@ -13,6 +13,7 @@ use crate::platform::Platform;
 use crate::proposals::Proposals;
 use crate::resources::Resources;
 use crate::runner::Runner;
+use crate::sessions::SessionTable;
 use crate::shared::Shared;
 use crate::store::LogStore;
 
@@ -40,12 +41,13 @@ pub async fn new<
     const PEERS: usize,
     const FRAME: usize,
     const PROPOSALS: usize,
+    const SESSIONS: usize,
 >(
     config: Config,
     mut store: P::Store,
     transport: P::Transport,
     clock: P::Clock,
-    resources: &'a mut Resources<'a, P, UNITS, SLOTS, PEERS, FRAME, PROPOSALS>,
+    resources: &'a mut Resources<'a, P, UNITS, SLOTS, PEERS, FRAME, PROPOSALS, SESSIONS>,
 ) -> Result<(Node<'a, P>, Committed<'a, P>, Runner<'a, P, PEERS>), StartError<<P::Store as LogStore>::Error>>
 where
     P: Platform,
@@ -58,7 +60,7 @@ where
     let recovered = recovery.finish().map_err(StartError::Recovery)?;
     store.purge(recovered.purgeable());
 
-    let Resources { storage, peers, buffers, proposals, wakes, shared } = resources;
+    let Resources { storage, peers, buffers, proposals, sessions, wakes, shared } = resources;
     let checksum = Checksum::new(config.cluster.0, config.crc);
     let ring = storage.split(recovered.origin(config.origin), checksum);
     let mut raft = Raft::new(config, FRAME, recovered, ring.writer, peers, clock.now()).map_err(StartError::Config)?;
@@ -77,7 +79,7 @@ where
         &wakes.proposals,
     ));
 
-    let committed = Committed::new(shared, ring.applier, &mut buffers.committed);
+    let committed = Committed::new(shared, ring.applier, &mut buffers.committed, SessionTable::new(sessions));
     let runner =
         Runner::new(shared, ring.flusher, &mut buffers.log_writer, &mut buffers.receiver, &mut buffers.replicators);
     Ok((Node::new(shared), committed, runner))

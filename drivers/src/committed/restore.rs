@@ -5,8 +5,10 @@ use core::fmt;
 use quoring_core::{LogIndex, Snapshot, Term};
 
 use super::Committed;
+use crate::answer::ANSWER;
 use crate::halt::Halt;
 use crate::platform::Platform;
+use crate::sessions::{HEAD, ITEM, answer_len, count};
 use crate::store::{LogStore, SnapshotError};
 
 /// A snapshot that takes the place of the application's state.
@@ -16,7 +18,17 @@ use crate::store::{LogStore, SnapshotError};
 pub struct Restore<'s, 'a, P: Platform> {
     committed: &'s mut Committed<'a, P>,
     snapshot: Snapshot,
+    read: Read,
+    /// Bytes of the sessions, which come first and are not the application's.
+    sessions: u64,
+}
+
+/// How far a snapshot has been read.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Read {
+    /// Bytes.
     offset: u64,
+    /// Of those.
     checksum: u32,
 }
 
@@ -34,8 +46,9 @@ pub enum RestoreError {
 }
 
 impl<'s, 'a, P: Platform> Restore<'s, 'a, P> {
-    pub(super) const fn new(committed: &'s mut Committed<'a, P>, snapshot: Snapshot) -> Self {
-        Self { committed, snapshot, offset: 0, checksum: 0 }
+    /// What has been `read` of it are the sessions.
+    pub(super) const fn new(committed: &'s mut Committed<'a, P>, snapshot: Snapshot, read: Read) -> Self {
+        Self { committed, snapshot, read, sessions: read.offset }
     }
 
     /// The last entry whose effect it has.
@@ -48,9 +61,9 @@ impl<'s, 'a, P: Platform> Restore<'s, 'a, P> {
         self.snapshot.last.term
     }
 
-    /// Its length in bytes.
+    /// Bytes of the application's state.
     pub const fn length(&self) -> u64 {
-        self.snapshot.length
+        self.snapshot.length.saturating_sub(self.sessions)
     }
 
     /// Copies the next bytes into `buffer`; how many, 0 at the end. The last ones come only if the checksum over all of them is right.
@@ -58,7 +71,7 @@ impl<'s, 'a, P: Platform> Restore<'s, 'a, P> {
     /// # Errors
     /// See [`RestoreError`].
     pub async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, RestoreError> {
-        let (shared, snapshot, offset) = (self.committed.shared, self.snapshot, self.offset);
+        let (shared, snapshot, offset) = (self.committed.shared, self.snapshot, self.read.offset);
         let rest = usize::try_from(snapshot.length.saturating_sub(offset)).unwrap_or(usize::MAX);
         // A piece at a time, so that the log writer need not wait for all of them.
         let piece = buffer.len().min(rest).min(self.committed.buffer.len());
@@ -75,9 +88,9 @@ impl<'s, 'a, P: Platform> Restore<'s, 'a, P> {
             Err(SnapshotError::Superseded) if self.is_superseded() => return Err(RestoreError::Superseded),
             _ => return Err(corrupt()),
         };
-        self.checksum = (shared.crc)(self.checksum, piece.get(..len).unwrap_or_default());
-        self.offset = offset.saturating_add(len as u64);
-        if self.offset == snapshot.length && self.checksum != snapshot.checksum {
+        self.read.checksum = (shared.crc)(self.read.checksum, piece.get(..len).unwrap_or_default());
+        self.read.offset = offset.saturating_add(len as u64);
+        if self.read.offset == snapshot.length && self.read.checksum != snapshot.checksum {
             return Err(corrupt());
         }
         Ok(len)
@@ -88,16 +101,65 @@ impl<'s, 'a, P: Platform> Restore<'s, 'a, P> {
     /// # Errors
     /// [`RestoreError::Incomplete`].
     pub fn finish(self) -> Result<(), RestoreError> {
-        if self.offset < self.snapshot.length {
+        if self.read.offset < self.snapshot.length {
             return Err(RestoreError::Incomplete);
         }
         self.committed.jump(self.snapshot.last);
         Ok(())
     }
 
+    /// Reads the sessions.
+    async fn read_sessions(&mut self) -> Result<(), RestoreError> {
+        let mut head = [0; HEAD];
+        self.fill(&mut head).await?;
+        let count = count(head, self.snapshot.length).ok_or_else(|| self.halt(Halt::Snapshot))?;
+        if !self.committed.sessions.begin_image(count) {
+            return Err(self.halt(Halt::Sessions { needed: count.into() }));
+        }
+        for _ in 0..count {
+            let (mut item, mut answer) = ([0; ITEM], [0; ANSWER]);
+            self.fill(&mut item).await?;
+            let answer = answer.get_mut(..answer_len(&item)).ok_or_else(|| self.halt(Halt::Snapshot))?;
+            self.fill(answer).await?;
+            if !self.committed.sessions.read_item(self.snapshot.last.index, &item, answer) {
+                return Err(self.halt(Halt::Snapshot));
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads as many bytes as there is room for.
+    async fn fill(&mut self, mut buffer: &mut [u8]) -> Result<(), RestoreError> {
+        while !buffer.is_empty() {
+            let len = self.read(buffer).await?;
+            buffer = match buffer.get_mut(len..) {
+                Some(rest) if len > 0 => rest,
+                _ => return Err(self.halt(Halt::Snapshot)),
+            };
+        }
+        Ok(())
+    }
+
+    fn halt(&self, halt: Halt) -> RestoreError {
+        RestoreError::Halted(self.committed.shared.halt(halt))
+    }
+
     /// Whether the store holds a newer one.
     fn is_superseded(&self) -> bool {
         self.committed.shared.with(|state| state.raft.snapshot() != Some(&self.snapshot))
+    }
+}
+
+impl<P: Platform> Committed<'_, P> {
+    /// Reads the sessions at the beginning of the snapshot; `None` if a newer one has taken its place. From now on there is no way back to entries before the snapshot,
+    /// also if this future is dropped: the table is that of the snapshot, or part of it.
+    pub(super) async fn read_sessions(&mut self, snapshot: Snapshot) -> Result<Option<Read>, Halt> {
+        let mut restore = Restore::new(self, snapshot, Read::default());
+        match restore.read_sessions().await {
+            Ok(()) => Ok(Some(restore.read)),
+            Err(RestoreError::Halted(halt)) => Err(halt),
+            Err(RestoreError::Superseded | RestoreError::Incomplete) => Ok(None),
+        }
     }
 }
 
@@ -110,7 +172,7 @@ impl<P: Platform> Drop for Restore<'_, '_, P> {
 
 impl<P: Platform> fmt::Debug for Restore<'_, '_, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Restore").field("snapshot", &self.snapshot).field("offset", &self.offset).finish()
+        f.debug_struct("Restore").field("snapshot", &self.snapshot).field("read", &self.read).finish()
     }
 }
 

@@ -7,6 +7,7 @@ use quoring_core::{EntryId, LogIndex, Snapshot, Term};
 use super::{Committed, Lent};
 use crate::halt::Halt;
 use crate::platform::Platform;
+use crate::sessions::PIECE;
 use crate::shared::Shared;
 use crate::store::{LogStore, SnapshotError};
 
@@ -17,8 +18,11 @@ use crate::store::{LogStore, SnapshotError};
 /// node may halt ([`LogStore`], rule 5). The bytes must be the same on every node for the same state only if transfers should survive a change of leader.
 pub struct Save<'s, 'a, P: Platform> {
     committed: &'s mut Committed<'a, P>,
+    /// Bytes written so far, those of the sessions among them.
     length: u64,
     checksum: u32,
+    /// How many pieces of the table of sessions have been written: it goes before the application's state.
+    pieces: usize,
 }
 
 /// Why a snapshot was not made.
@@ -36,7 +40,7 @@ pub enum SaveError {
 
 impl<'s, 'a, P: Platform> Save<'s, 'a, P> {
     pub(super) fn new(committed: &'s mut Committed<'a, P>) -> Self {
-        Self { committed, length: 0, checksum: 0 }
+        Self { committed, length: 0, checksum: 0, pieces: 0 }
     }
 
     /// The last entry whose effect the snapshot must have.
@@ -49,9 +53,9 @@ impl<'s, 'a, P: Platform> Save<'s, 'a, P> {
         self.last().term
     }
 
-    /// The most bytes that the store takes.
+    /// The most bytes that the store takes of the application's state.
     pub fn limit(&self) -> u64 {
-        self.committed.shared.snapshot_limit
+        self.committed.shared.snapshot_limit.saturating_sub(self.committed.sessions.image_len())
     }
 
     /// Writes the next bytes.
@@ -59,23 +63,10 @@ impl<'s, 'a, P: Platform> Save<'s, 'a, P> {
     /// # Errors
     /// See [`SaveError`]; the snapshot cannot be finished any more.
     pub async fn write(&mut self, bytes: &[u8]) -> Result<(), SaveError> {
-        let (shared, last, limit) = (self.committed.shared, self.last(), self.limit());
+        self.write_sessions().await?;
         // A piece at a time, so that the log writer need not wait for all of them.
         for piece in bytes.chunks(self.committed.buffer.len().max(1)) {
-            let offset = self.length;
-            if offset + piece.len() as u64 > limit {
-                return Err(SaveError::TooLarge(limit));
-            }
-            let write = shared.use_store(&shared.wakes.committed, async |store| {
-                shared.may_save(last)?;
-                if offset == 0 {
-                    store.begin_snapshot(last).await.map_err(|error| shared.unsaved(SnapshotError::Store(error)))?;
-                }
-                store.write_snapshot(last, offset, piece).await.map_err(|error| shared.unsaved(error))
-            });
-            write.await?;
-            self.checksum = (shared.crc)(self.checksum, piece);
-            self.length += piece.len() as u64;
+            self.write_piece(piece).await?;
         }
         Ok(())
     }
@@ -84,18 +75,13 @@ impl<'s, 'a, P: Platform> Save<'s, 'a, P> {
     ///
     /// # Errors
     /// See [`SaveError`]; there is no new snapshot then.
-    pub async fn finish(self) -> Result<(), SaveError> {
+    pub async fn finish(mut self) -> Result<(), SaveError> {
+        self.write_sessions().await?;
         let (shared, length) = (self.committed.shared, self.length);
         let voters = shared.with(|state| state.raft.config().voters);
         let snapshot = Snapshot { last: self.last(), length, checksum: self.checksum, voters };
         let finish = shared.use_store(&shared.wakes.committed, async |store| {
             shared.may_save(snapshot.last)?;
-            if length == 0 {
-                store
-                    .begin_snapshot(snapshot.last)
-                    .await
-                    .map_err(|error| shared.unsaved(SnapshotError::Store(error)))?;
-            }
             store.finish_snapshot(&snapshot).await.map_err(|error| shared.unsaved(error))?;
             // While the store is held: what is its newest is the core's, also if this future is dropped now.
             shared.step(|state| state.raft.handle_saved(&snapshot));
@@ -104,6 +90,34 @@ impl<'s, 'a, P: Platform> Save<'s, 'a, P> {
         finish.await?;
         self.committed.lent = Lent::Nothing;
         shared.snapshot_is_durable();
+        Ok(())
+    }
+
+    /// Writes what has not yet been written of the table of sessions.
+    async fn write_sessions(&mut self) -> Result<(), SaveError> {
+        let mut buffer = [0; PIECE];
+        while let Some(piece) = self.committed.sessions.piece(self.pieces, &mut buffer) {
+            self.write_piece(piece).await?;
+            self.pieces += 1;
+        }
+        Ok(())
+    }
+
+    async fn write_piece(&mut self, piece: &[u8]) -> Result<(), SaveError> {
+        let (shared, last, offset) = (self.committed.shared, self.last(), self.length);
+        if offset + piece.len() as u64 > shared.snapshot_limit {
+            return Err(SaveError::TooLarge(self.limit()));
+        }
+        let write = shared.use_store(&shared.wakes.committed, async |store| {
+            shared.may_save(last)?;
+            if offset == 0 {
+                store.begin_snapshot(last).await.map_err(|error| shared.unsaved(SnapshotError::Store(error)))?;
+            }
+            store.write_snapshot(last, offset, piece).await.map_err(|error| shared.unsaved(error))
+        });
+        write.await?;
+        self.checksum = (shared.crc)(self.checksum, piece);
+        self.length += piece.len() as u64;
         Ok(())
     }
 
