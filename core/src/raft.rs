@@ -100,8 +100,10 @@ pub struct Raft<'a> {
     window: Window<'a>,
     /// Whether a follower's window waits for room.
     intakes_wait: bool,
-    /// Rises whenever something that clients wait for may have changed.
+    /// Rises whenever something that clients wait for may have changed,
     client_news: u32,
+    /// and whenever the window has.
+    window_news: u32,
     /// One for each other node, by rank.
     peers: &'a mut [Peer],
     /// The place of each node in `peers`; `STRANGER` for this node and those that are not members.
@@ -182,6 +184,7 @@ impl<'a> Raft<'a> {
             window: Window::default(),
             intakes_wait: false,
             client_news: 0,
+            window_news: 0,
             store: StoreRoom::new(&Space::UNLIMITED, ring.capacity(), record_size(command_limit)),
             ring,
             command_limit,
@@ -334,6 +337,16 @@ impl<'a> Raft<'a> {
         LogIndex(self.ring.committed())
     }
 
+    /// The last entry the application has finished.
+    pub fn applied(&self) -> LogIndex {
+        LogIndex(self.ring.applied())
+    }
+
+    /// Whether the node has stopped.
+    pub fn has_halted(&self) -> bool {
+        self.role == Role::Halted
+    }
+
     /// The term this node leads, if it does.
     pub fn leads(&self) -> Option<Term> {
         (self.role == Role::Leader).then_some(self.term)
@@ -458,10 +471,29 @@ impl<'a> Raft<'a> {
         self.client_news = self.client_news.wrapping_add(1);
     }
 
-    /// Differs from before if something that clients wait for may have changed: a round is over or lost, a window opened, closed or moved, the leader is
-    /// another, a transfer has ended.
+    /// The window has moved, opened or closed.
+    fn tell_window(&mut self) {
+        self.window_news = self.window_news.wrapping_add(1);
+    }
+
+    /// Differs from before if something that clients wait for may have changed: a round is over or lost, who leads has changed, a transfer has ended.
     pub const fn client_news(&self) -> u32 {
         self.client_news
+    }
+
+    /// Differs from before if the window has moved, opened or closed.
+    pub const fn window_news(&self) -> u32 {
+        self.window_news
+    }
+
+    /// Who leads the term, once that is known.
+    pub const fn leader(&self) -> Option<NodeId> {
+        self.leader
+    }
+
+    /// The term.
+    pub const fn term(&self) -> Term {
+        self.term
     }
 
     /// Writes the record of term and vote, or remembers to.

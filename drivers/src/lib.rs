@@ -30,14 +30,19 @@ mod halt;
 mod node;
 mod platform;
 mod proposals;
+mod read;
 mod resources;
 mod runner;
+mod session;
 mod sessions;
 mod shared;
 mod start;
 pub mod store;
+mod stream;
 mod task;
+mod transfer;
 pub mod transport;
+mod waiting;
 mod wake;
 
 pub use answer::{ANSWER, Answer};
@@ -46,16 +51,21 @@ pub use committed::{Committed, Entry, Restore, RestoreError, Save, SaveError, St
 pub use halt::Halt;
 pub use node::{Lost, Node, Pending, ProposalError, ProposeError};
 pub use platform::Platform;
+pub use read::Reading;
 pub use resources::Resources;
 pub use runner::{Runner, Tasks};
+pub use session::{Session, SessionError};
 pub use start::{StartError, new};
-pub use store::{LogStore, ReadError, SnapshotError};
+pub use store::{LogStore, SnapshotError};
+pub use stream::{Broken, OpenError, SendError, Sent, Stream, StreamWatch};
 pub use task::{LogWriter, Receiver, Replicator, Ticker};
+pub use transfer::Transferring;
 pub use transport::Transport;
 
 #[cfg(feature = "planted-faults")]
 pub use quoring_core::Planted;
 pub use quoring_core::{
-    ClientId, ClusterId, Config, ConfigError, Duration, EntryId, Event, Instant, LogIndex, NodeId, NodeSet, RecoveredRecord,
-    Recovery, RecoveryError, Refusals, RequestId, Role, Snapshot, Space, Status, StepDown, Term,
+    Admit, Capabilities, ClientId, ClusterId, Config, ConfigError, Duration, EntryId, Event, Instant, LogIndex, NodeId,
+    NodeSet, ReadError, RecoveredRecord, Recovery, RecoveryError, Refusals, Rejection, RequestId, Role, Snapshot,
+    Space, Status, StepDown, Term, TransferError,
 };

@@ -5,13 +5,17 @@ use core::future::{Future, poll_fn};
 use core::pin::Pin;
 use core::task::{Context, Poll};
 
-use quoring_core::{EntryId, Event, LogIndex, NodeId, Refusals, Status, Term};
+use quoring_core::{ClientId, EntryId, Event, LogIndex, NodeId, Refusals, Rejection, Status, Term};
 use quoring_ring::WakerCell;
 
 use crate::answer::Answer;
 use crate::halt::Halt;
 use crate::platform::Platform;
+use crate::read::Reading;
+use crate::session::{Session, SessionError};
 use crate::shared::{Shared, State};
+use crate::stream::{OpenError, Stream};
+use crate::transfer::Transferring;
 
 /// A running node. `Copy`: give one to every client.
 pub struct Node<'a, P: Platform> {
@@ -33,7 +37,9 @@ pub enum ProposeError {
         /// The limit in bytes.
         limit: usize,
     },
-    /// The store or the application is behind; [`Node::propose`] waits (P10).
+    /// The application refuses it before anything of it is stored.
+    Rejected(Rejection),
+    /// The store or the application is behind, or the leader hands over its office; [`Node::propose`] waits (P10).
     Busy,
     /// As many clients wait as the resources have room for: try again when one of them has its answer.
     TooManyPending,
@@ -53,6 +59,8 @@ pub enum Lost {
     Halted,
     /// The session has expired: open another. This attempt was not applied; whether an earlier one was is not known any more.
     SessionExpired,
+    /// The stream broke before the command was stored: nothing of it is, and nothing of it will be.
+    NotStored,
     /// A snapshot, or a later request of the session, took the place of the entry before its answer was seen here. Whether it was applied is not known here.
     Covered,
 }
@@ -97,6 +105,46 @@ impl<'a, P: Platform> Node<'a, P> {
         let seat = self.queue().map_err(ProposalError::Refused)?;
         let entry = poll_fn(|cx| seat.poll_propose(cx, command)).await.map_err(ProposalError::Refused)?;
         Pending { seat, entry }.await.map_err(ProposalError::Lost)
+    }
+
+    /// Waits until everything that was committed before this call is applied here: the application may then be read, on any node (C12). The entry that
+    /// was waited for.
+    ///
+    /// # Errors
+    /// [`ReadError::NoLeader`](crate::ReadError): nothing is known; ask again. [`ReadError::Halted`](crate::ReadError).
+    pub const fn read(&self) -> Reading<'a, P> {
+        Reading::new(self.shared)
+    }
+
+    /// Opens the stream of this node to the leader, on whichever node that is (C1). Waits for the leader's answer; and after earlier ones that broke, first for
+    /// some time (C7).
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub async fn stream(&self) -> Result<Stream<'a, P>, OpenError> {
+        Stream::open(self.shared).await
+    }
+
+    /// Opens a session: its commands take effect once (C11). Waits for a leader if there is none.
+    ///
+    /// # Errors
+    /// See [`SessionError`].
+    pub async fn session(&self) -> Result<Session<'a, P>, SessionError> {
+        Session::open(self.shared).await
+    }
+
+    /// Goes on with a session that was opened earlier or elsewhere, at its command number `next`, the first being 1.
+    pub const fn resume_session(&self, id: ClientId, next: u32) -> Session<'a, P> {
+        Session::resume(self.shared, id, next)
+    }
+
+    /// Hands leadership over, to `to` or to whoever is nearest: what a leader should do before it is shut down (E10). Proposals wait meanwhile. The node that was
+    /// told to campaign.
+    ///
+    /// # Errors
+    /// See [`TransferError`](crate::TransferError); this node then leads on, if it led.
+    pub const fn transfer(&self, to: Option<NodeId>) -> Transferring<'a, P> {
+        Transferring::new(self.shared, to)
     }
 
     /// The node at this moment.
@@ -181,9 +229,9 @@ impl<P: Platform> Future for Pending<'_, P> {
 }
 
 /// A client's slot in the table of proposals. Free again when dropped.
-struct Seat<'a, P: Platform> {
-    shared: &'a Shared<'a, P>,
-    slot: usize,
+pub(crate) struct Seat<'a, P: Platform> {
+    pub(crate) shared: &'a Shared<'a, P>,
+    pub(crate) slot: usize,
 }
 
 impl<P: Platform> Seat<'_, P> {
@@ -202,7 +250,7 @@ impl<P: Platform> Seat<'_, P> {
         }
     }
 
-    fn register(&self, cx: &Context<'_>) {
+    pub(crate) fn register(&self, cx: &Context<'_>) {
         if let Some(cell) = self.shared.wakes.proposals.get(self.slot) {
             cell.register(cx.waker());
         }
@@ -211,7 +259,13 @@ impl<P: Platform> Seat<'_, P> {
 
 impl<P: Platform> Drop for Seat<'_, P> {
     fn drop(&mut self) {
-        self.shared.with(|state| state.proposals.leave(self.slot));
+        let streams = self.shared.with(|state| {
+            state.proposals.leave(self.slot);
+            state.streams()
+        });
+        if streams {
+            self.shared.wakes.stream.notify();
+        }
     }
 }
 
@@ -242,6 +296,7 @@ impl From<quoring_core::ProposeError> for ProposeError {
         match error {
             quoring_core::ProposeError::NotLeader(leader) => Self::NotLeader { leader },
             quoring_core::ProposeError::TooLarge(limit) => Self::TooLarge { limit },
+            quoring_core::ProposeError::Rejected(rejection) => Self::Rejected(rejection),
             quoring_core::ProposeError::Halted => Self::Halted,
             // Whatever else the core will refuse, it refuses for now.
             _ => Self::Busy,
@@ -255,6 +310,7 @@ impl fmt::Display for ProposeError {
             Self::NotLeader { leader: Some(leader) } => write!(f, "node {leader} leads"),
             Self::NotLeader { leader: None } => f.write_str("no leader is known"),
             Self::TooLarge { limit } => write!(f, "a command has at most {limit} bytes"),
+            Self::Rejected(Rejection(code)) => write!(f, "the application refuses the command, for reason {code}"),
             Self::Busy => f.write_str("the store or the application is behind"),
             Self::TooManyPending => f.write_str("too many proposals wait for their answers"),
             Self::Halted => f.write_str("the node has stopped"),
@@ -268,6 +324,7 @@ impl fmt::Display for Lost {
             Self::LeadershipLost => "the node leads no longer; the outcome is open",
             Self::Halted => "the node has stopped; the outcome is open",
             Self::SessionExpired => "the session has expired; open another",
+            Self::NotStored => "the stream broke before the command was stored",
             Self::Covered => "a snapshot took the place of the entry; the outcome is open",
         })
     }

@@ -59,6 +59,24 @@ impl<'a> Proposals<'a> {
         self.slots.iter().position(|slot| matches!(slot, Proposal::Free))
     }
 
+    /// As many free slots, if there are.
+    pub(crate) fn free_slots<const N: usize>(&self) -> Option<[usize; N]> {
+        let mut slots = [0; N];
+        let mut free = self.slots.iter().enumerate().filter(|(_, slot)| matches!(slot, Proposal::Free));
+        for slot in &mut slots {
+            *slot = free.next()?.0;
+        }
+        Some(slots)
+    }
+
+    /// Those who wait for a session's request should look again: there may be another way to hand it in.
+    pub(crate) fn requesting(&self) -> Woken {
+        let is_session =
+            |slot: &Proposal| matches!(slot, Proposal::Requested(request) if request.kind == Kind::Session);
+        let requesting = self.slots.iter().enumerate().filter(|(_, slot)| is_session(slot));
+        Woken(requesting.fold(0, |woken, (bit, _)| woken | 1 << bit))
+    }
+
     /// Somebody waits in `slot` until there is room for a command.
     pub(crate) fn queue(&mut self, slot: usize) {
         self.put(slot, Proposal::Queued);
@@ -128,7 +146,7 @@ impl<'a> Proposals<'a> {
     }
 
     /// Ends the wait of those who have an outcome. Asks nobody but who waits for an entry or a request.
-    fn complete(&mut self, outcome: impl Fn(&Proposal) -> Option<Result<Answer, Lost>>) -> Woken {
+    pub(crate) fn complete(&mut self, outcome: impl Fn(&Proposal) -> Option<Result<Answer, Lost>>) -> Woken {
         let mut woken = Woken::default();
         if self.waiting == 0 {
             return woken;

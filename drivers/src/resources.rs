@@ -49,6 +49,8 @@ pub(crate) struct Buffers<const PEERS: usize, const FRAME: usize> {
     pub(crate) receiver: [u8; FRAME],
     pub(crate) log_writer: [u8; FRAME],
     pub(crate) committed: [u8; FRAME],
+    /// What this node's clients send to the leader, as long as that does not have it.
+    pub(crate) window: [u8; FRAME],
 }
 
 /// The watchers whose number depends on the node.
@@ -95,6 +97,7 @@ impl<
                 receiver: [0; FRAME],
                 log_writer: [0; FRAME],
                 committed: [0; FRAME],
+                window: [0; FRAME],
             },
             proposals: [Proposal::Free; PROPOSALS],
             sessions: [Session::FREE; SESSIONS],

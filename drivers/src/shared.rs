@@ -1,7 +1,7 @@
 //! What the tasks and handles of a node share: the core under its lock, the ring, the devices, and who waits for what.
 
 use core::cell::RefCell;
-use core::sync::atomic::{AtomicBool, Ordering, fence};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
 
 use embassy_futures::yield_now;
 use embassy_sync::blocking_mutex::Mutex;
@@ -15,8 +15,11 @@ use crate::halt::Halt;
 use crate::node::Lost;
 use crate::platform::Platform;
 use crate::proposals::{Proposals, RequestKey, Woken};
+use crate::read::Readers;
 use crate::sessions::SessionTable;
 use crate::store::LogStore;
+use crate::stream::{Broken, Streams};
+use crate::waiting::{Left, Waiting};
 use crate::wake::{Cell, Wake};
 
 /// Everything but the ends of the ring.
@@ -32,6 +35,10 @@ pub(crate) struct Shared<'a, P: Platform> {
     pub(crate) clock: P::Clock,
     pub(crate) peers: NodeSet,
     pub(crate) wakes: Watchers<'a, P>,
+    /// How many sessions the cluster keeps, if this node opens one.
+    pub(crate) sessions: u32,
+    /// The newest stream, and whether it is broken (C5).
+    pub(crate) latch: AtomicU32,
     /// The node has stopped; the reason is in `state`.
     halted: AtomicBool,
     /// The application should look whether there is a snapshot to make or to restore.
@@ -50,6 +57,10 @@ pub(crate) struct Watchers<'a, P: Platform> {
     pub(crate) receiver: Wake<P::Mutex>,
     pub(crate) ticker: Wake<P::Mutex>,
     pub(crate) committed: Wake<P::Mutex>,
+    /// Who waits for room in the stream,
+    pub(crate) stream: Wake<P::Mutex>,
+    /// and who waits for its end.
+    pub(crate) broken: Wake<P::Mutex>,
     pub(crate) replicators: &'a [Wake<P::Mutex>],
     pub(crate) proposals: &'a [Cell<P::Mutex>],
 }
@@ -60,6 +71,12 @@ pub(crate) struct State<'a> {
     pub(crate) proposals: Proposals<'a>,
     /// When the ticker will wake up by itself.
     pub(crate) armed: Option<Instant>,
+    /// Clients that wait for news of who leads, and of what they may read.
+    pub(crate) waiting: Waiting,
+    pub(crate) readers: Readers,
+    pub(crate) streams: Streams,
+    /// A session's request waits for room.
+    pub(crate) requests_wait: bool,
     halt: Option<Halt>,
 }
 
@@ -73,6 +90,10 @@ struct Effects {
     /// The application should make a snapshot.
     wants: bool,
     woken: Woken,
+    waiting: Left,
+    /// The window or the leader is another.
+    streams: bool,
+    broken: Option<(u16, Broken)>,
 }
 
 impl<'a, P: Platform> Shared<'a, P> {
@@ -87,11 +108,21 @@ impl<'a, P: Platform> Shared<'a, P> {
         clock: P::Clock,
         replicators: &'a [Wake<P::Mutex>],
         waiting: &'a [Cell<P::Mutex>],
+        sessions: u32,
     ) -> Self {
         let peers = raft.config().peers();
         let (crc, restores) = (raft.config().crc, raft.snapshot().is_some());
         Self {
-            state: Mutex::new(RefCell::new(State { raft, proposals, armed: None, halt: None })),
+            state: Mutex::new(RefCell::new(State {
+                raft,
+                proposals,
+                armed: None,
+                waiting: Waiting::default(),
+                readers: Readers::default(),
+                streams: Streams::default(),
+                requests_wait: false,
+                halt: None,
+            })),
             ring,
             checksum,
             crc,
@@ -105,9 +136,13 @@ impl<'a, P: Platform> Shared<'a, P> {
                 receiver: Wake::new(Cell::new()),
                 ticker: Wake::new(Cell::new()),
                 committed: Wake::new(Cell::new()),
+                stream: Wake::new(Cell::new()),
+                broken: Wake::new(Cell::new()),
                 replicators,
                 proposals: waiting,
             },
+            sessions,
+            latch: AtomicU32::new(0),
             halted: AtomicBool::new(false),
             detour: AtomicBool::new(restores),
             purges: AtomicBool::new(true),
@@ -129,7 +164,7 @@ impl<'a, P: Platform> Shared<'a, P> {
             let effects = state.effects(before);
             (result, effects)
         });
-        self.wake(&effects);
+        self.wake(effects);
         result
     }
 
@@ -138,10 +173,10 @@ impl<'a, P: Platform> Shared<'a, P> {
         let now = self.clock.now();
         let woken = self.step(|state| {
             state.raft.handle_flushed(now);
-            state.proposals.room()
+            state.room()
         });
         self.wakes.committed.notify();
-        self.wake_proposals(woken);
+        self.wake_room(woken);
     }
 
     /// What the store has dropped is known before anybody else uses the store, and looks for it there in vain.
@@ -152,22 +187,30 @@ impl<'a, P: Platform> Shared<'a, P> {
 
     /// The application has moved `applied` past `entry`, which named this request.
     pub(crate) fn applied(&self, entry: EntryId, request: Option<RequestKey>, outcome: &Result<Answer, Lost>) {
-        let (woken, wants) = self.with(|state| {
+        let (room, wants, waiting, resumes) = self.with(|state| {
             let woken = match request {
                 Some(request) => state.proposals.applied_request(request, outcome),
                 None => state.proposals.applied(entry, outcome),
             };
-            let woken = woken.and(state.proposals.room());
-            (woken, state.raft.wants_snapshot())
+            let room = state.room().and(woken);
+            (room, state.raft.wants_snapshot(), state.applied_to(entry.index), state.raft.intakes_wait())
         });
         self.ask_for_snapshot(wants);
-        self.wake_proposals(woken);
+        waiting.wake();
+        self.wake_room(room);
+        if resumes {
+            self.step(|state| state.raft.resume_intakes());
+        }
     }
 
     /// The application has restored a snapshot that covers the log up to `index`.
     pub(crate) fn restored(&self, index: LogIndex, sessions: &SessionTable<'_>) {
-        let woken = self.with(|state| state.proposals.restored(index, sessions).and(state.proposals.room()));
-        self.wake_proposals(woken);
+        let (room, waiting) = self.with(|state| {
+            let woken = state.proposals.restored(index, sessions);
+            (state.room().and(woken), state.applied_to(index))
+        });
+        waiting.wake();
+        self.wake_room(room);
     }
 
     /// A snapshot is durable: the log below it may go, and if it came from a leader, the application has something to restore.
@@ -186,7 +229,7 @@ impl<'a, P: Platform> Shared<'a, P> {
 
     /// The medium cannot be trusted any more: the node stops, and everybody who waits for it learns so.
     pub(crate) fn halt(&self, halt: Halt) -> Halt {
-        let (halt, woken) = self.with(|state| {
+        let (halt, woken) = self.step(|state| {
             state.raft.halt();
             let woken = state.proposals.room().and(state.proposals.lose(Lost::Halted));
             (*state.halt.get_or_insert(halt), woken)
@@ -254,7 +297,7 @@ impl<'a, P: Platform> Shared<'a, P> {
         try_lock()
     }
 
-    fn wake(&self, effects: &Effects) {
+    fn wake(&self, effects: Effects) {
         if effects.accepted {
             self.wakes.log_writer.notify();
         }
@@ -271,6 +314,20 @@ impl<'a, P: Platform> Shared<'a, P> {
             }
         }
         self.wake_proposals(effects.woken);
+        effects.waiting.wake();
+        if effects.streams {
+            self.wakes.stream.notify();
+        }
+        if let Some((number, broken)) = effects.broken {
+            self.break_stream(number, broken);
+        }
+    }
+
+    fn wake_room(&self, room: Room) {
+        self.wake_proposals(room.woken);
+        if room.streams {
+            self.wakes.stream.notify();
+        }
     }
 
     fn wake_proposals(&self, woken: Woken) {
@@ -296,11 +353,21 @@ struct Marks {
     committed: LogIndex,
     /// The term this node leads.
     office: Option<Term>,
+    leadership: (Term, Option<NodeId>),
+    clients: u32,
+    window: u32,
 }
 
 impl Marks {
     fn of(raft: &Raft<'_>) -> Self {
-        Self { accepted: raft.accepted(), committed: raft.committed(), office: raft.leads() }
+        Self {
+            accepted: raft.accepted(),
+            committed: raft.committed(),
+            office: raft.leads(),
+            leadership: (raft.term(), raft.leader()),
+            clients: raft.client_news(),
+            window: raft.window_news(),
+        }
     }
 }
 
@@ -316,11 +383,59 @@ impl State<'_> {
             earlier: deadline.is_some_and(|deadline| self.armed.is_some_and(|armed| deadline < armed)),
             wants: self.raft.wants_snapshot(),
             woken: Woken::default(),
+            waiting: Left::default(),
+            streams: false,
+            broken: None,
         };
         if before.office.is_some() && before.office != after.office {
             effects.woken = self.proposals.room().and(self.proposals.lose(Lost::LeadershipLost));
         }
+        if (before.clients, before.window) != (after.clients, after.window) {
+            self.client_effects(&before, &after, &mut effects);
+        }
         effects
+    }
+
+    /// What clients learn of rounds, of the window, and of who leads.
+    #[cold]
+    fn client_effects(&mut self, before: &Marks, after: &Marks, effects: &mut Effects) {
+        if before.clients != after.clients {
+            effects.waiting = self.waiting.wake_all();
+        }
+        let changed = before.leadership != after.leadership;
+        if changed || before.window != after.window {
+            let (settled, broken) = self.settle_stream(changed);
+            effects.woken = effects.woken.and(settled).and(self.proposals.requesting());
+            effects.streams = true;
+            effects.broken = broken;
+        }
+    }
+
+    /// There may be room for those who wait for it.
+    fn room(&mut self) -> Room {
+        let requesting = core::mem::replace(&mut self.requests_wait, false);
+        let requests = if requesting { self.proposals.requesting() } else { Woken::default() };
+        Room { woken: self.proposals.room().and(requests), streams: self.streams() }
+    }
+
+    /// The application has come to `index`.
+    fn applied_to(&mut self, index: LogIndex) -> Left {
+        if self.readers.may_go_on(index) { self.waiting.wake_all() } else { Left::default() }
+    }
+}
+
+/// Who waits for room.
+#[derive(Clone, Copy)]
+struct Room {
+    woken: Woken,
+    /// A stream does, or may.
+    streams: bool,
+}
+
+impl Room {
+    /// And who has to be woken besides.
+    const fn and(self, woken: Woken) -> Self {
+        Self { woken: self.woken.and(woken), ..self }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use quoring_core::wire::CHUNK_HEADER;
+use quoring_core::wire::{CHUNK_HEADER, FORWARD_HEADER};
 use quoring_core::{Config, ConfigError, Raft, Recovery, RecoveryError};
 use quoring_ring::{ALIGN, Checksum};
 
@@ -16,6 +16,7 @@ use crate::runner::Runner;
 use crate::sessions::SessionTable;
 use crate::shared::Shared;
 use crate::store::LogStore;
+use crate::transport::Transport;
 
 /// Why a node did not start. Nothing was written but what the store repaired by itself.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -66,6 +67,9 @@ where
     let mut raft = Raft::new(config, FRAME, recovered, ring.writer, peers, clock.now()).map_err(StartError::Config)?;
     raft.check_store(&store.space(), store.record_limit()).map_err(StartError::Config)?;
     raft.handle_space(&store.space());
+    // What may be on its way goes into one frame.
+    let window = buffers.window.get_mut(..FRAME.saturating_sub(FORWARD_HEADER)).unwrap_or_default();
+    raft.lend_window(window, transport.pipelines());
     let proposals = Proposals::new(proposals);
     let shared = shared.fill(Shared::new(
         raft,
@@ -77,6 +81,7 @@ where
         clock,
         &wakes.replicators,
         &wakes.proposals,
+        SESSIONS as u32,
     ));
 
     let committed = Committed::new(shared, ring.applier, &mut buffers.committed, SessionTable::new(sessions));

@@ -27,6 +27,12 @@ pub trait Transport {
     /// The link refused it. The frame counts as lost; the node goes on.
     async fn send(&self, peer: NodeId, frame: &[u8]) -> Result<(), Self::Error>;
 
+    /// Whether several frames may be on their way to a peer at a time. If not, a client stream has one command on its way (C3); and the node's
+    /// configuration should allow one append in flight.
+    fn pipelines(&self) -> bool {
+        true
+    }
+
     /// Waits for the next frame and copies it into `buffer`; its length. A longer frame than `buffer` is dropped or cut.
     ///
     /// # Errors

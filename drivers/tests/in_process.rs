@@ -1,5 +1,6 @@
 //! Three nodes in one process: the driver tasks with memory logs and a memory network, in virtual time.
 
+#[allow(dead_code, unused_imports)] // Other tests use the rest of it.
 mod rig;
 
 use std::cell::RefCell;

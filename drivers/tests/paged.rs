@@ -9,10 +9,11 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 use paged_rig::*;
+use quoring::store::ReadError;
 use quoring::store::medium::{Geometry, Medium};
 use quoring::store::mock::{self, MockFlash};
 use quoring::store::paged::{Damage, Error, Finding, Layout, LayoutError, Origin, Owner, PagedLog, Plan, identify};
-use quoring::{ClusterId, LogIndex, LogStore, NodeId, ReadError, Recovery, Snapshot};
+use quoring::{ClusterId, LogIndex, LogStore, NodeId, Recovery, Snapshot};
 use quoring_ring::DEFAULT_CRC32C;
 
 const NOR: Geometry = geometry(8, Some(0xFF));

@@ -9,12 +9,13 @@ use std::rc::Rc;
 
 use embassy_sync::blocking_mutex::raw::NoopRawMutex;
 use futures_lite::future::block_on;
+use quoring::store::ReadError;
 use quoring::store::memory::{Error, MemoryLog};
 use quoring::transport::memory::{MemoryNetwork, MemoryTransport};
 use quoring::{
     Clock, ClusterId, Committed, Config, Duration, EntryId, Halt, LogIndex, LogStore, Node, NodeId, NodeSet, Platform,
-    ReadError, Recovery, Replicator, Resources, Restore, RestoreError, Role, Save, SaveError, Snapshot, SnapshotError,
-    Space, Status, Step, Tasks,
+    Recovery, Replicator, Resources, Restore, RestoreError, Role, Save, SaveError, Snapshot, SnapshotError, Space,
+    Status, Step, Tasks,
 };
 
 use world::{TestClock, World};

@@ -5,7 +5,8 @@ use std::rc::Rc;
 use allocation_counter::opt_out;
 use embassy_futures::block_on;
 use quoring::store::paged::{self, PagedLog};
-use quoring::{LogStore, ReadError, SnapshotError, Space};
+use quoring::store::ReadError;
+use quoring::{LogStore, SnapshotError, Space};
 use quoring_core::{EntryId, LogIndex, Recovery, Snapshot};
 use quoring_ring::{Checksum, DEFAULT_CRC32C, HEADER, Header, Kind, Record, Records, extend};
 

@@ -2,7 +2,8 @@
 #![no_std]
 
 use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
-use quoring::{Clock, Instant, LogIndex, LogStore, NodeId, Platform, ReadError, Resources, Transport};
+use quoring::store::ReadError;
+use quoring::{Clock, Instant, LogIndex, LogStore, NodeId, Platform, Resources, Transport};
 use static_cell::ConstStaticCell;
 
 /// A three-node member: 2 KiB of ring, 64 slots, frames of 256 bytes, 8 waiting clients.

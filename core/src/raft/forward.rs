@@ -261,7 +261,7 @@ impl<'a> Raft<'a> {
         if matches!(self.window.state, WindowState::Open | WindowState::Opening) {
             self.window.state = WindowState::Closed(reason);
             self.window.used = 0;
-            self.tell_clients();
+            self.tell_window();
         }
     }
 
@@ -344,7 +344,7 @@ impl<'a> Raft<'a> {
             Intake::Rejected(rejection) => self.close_window(Closed::Rejected(rejection)),
             Intake::TooLarge => self.close_window(Closed::TooLarge),
         }
-        self.tell_clients();
+        self.tell_window();
     }
 }
 
@@ -472,6 +472,11 @@ impl Raft<'_> {
         if answer {
             self.owe(from, Due::FORWARD_ANSWER);
         }
+    }
+
+    /// Whether a follower's window waits for room.
+    pub const fn intakes_wait(&self) -> bool {
+        self.intakes_wait
     }
 
     /// There may be room again for what followers have forwarded: they are told to go on.

@@ -111,6 +111,14 @@ impl Raft<'_> {
     /// The one place where a command is refused for good, whoever's it is: before anything of it is stored (C4).
     fn admit(&self, command: &[u8], head: usize) -> Result<(), ProposeError> {
         self.may_propose()?;
+        self.admits(command, head)
+    }
+
+    /// Whether a command, behind `head` bytes, would be refused for good. To be asked by a node that does not lead before it forwards the command.
+    ///
+    /// # Errors
+    /// [`ProposeError::TooLarge`] or [`ProposeError::Rejected`].
+    pub fn admits(&self, command: &[u8], head: usize) -> Result<(), ProposeError> {
         let limit = self.command_limit.saturating_sub(head);
         if command.len() > limit {
             return Err(ProposeError::TooLarge(limit));

@@ -7,10 +7,11 @@ use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
+use quoring::store::ReadError;
 use quoring::store::medium::Geometry;
 use quoring::store::mock::{self, MockFlash};
 use quoring::store::paged::{Error, Layout, Owner, PagedLog};
-use quoring::{ClusterId, EntryId, LogIndex, LogStore, NodeId, NodeSet, ReadError, Recovery, Snapshot, Term};
+use quoring::{ClusterId, EntryId, LogIndex, LogStore, NodeId, NodeSet, Recovery, Snapshot, Term};
 use quoring_ring::{Checksum, DEFAULT_CRC32C, HEADER, Header, Kind, Record, Records};
 
 /// The largest record of these tests.

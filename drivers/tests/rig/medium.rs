@@ -6,8 +6,9 @@ use std::rc::Rc;
 use std::task::{Poll, Waker};
 
 use futures_lite::future::block_on;
+use quoring::store::ReadError;
 use quoring::store::memory::{Error, MemoryLog};
-use quoring::{LogIndex, LogStore, ReadError, Recovery};
+use quoring::{LogIndex, LogStore, Recovery};
 use quoring_ring::Records;
 
 /// What an append does.
