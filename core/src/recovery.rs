@@ -236,6 +236,8 @@ impl core::error::Error for RecoveryError {}
 
 #[cfg(test)]
 mod tests {
+    use quoring_ring::Header;
+
     use super::*;
     use crate::members::NodeSet;
 
@@ -251,6 +253,46 @@ mod tests {
         let recovered = recovery.finish().unwrap();
         assert_eq!((recovered.restart, recovered.start, recovered.last), (false, last, last.index));
         assert_eq!((recovered.runs.last_term(), recovered.term, recovered.vote), (Term(3), Term(5), NodeId::new(1)));
+    }
+
+    /// The record of a vote, checksummed.
+    fn vote(term: u32, flags: u8, boot: u32) -> [u8; quoring_ring::HEADER] {
+        let header = Header { checksum: 0, term, index_low: boot, len: 0, kind: Kind::Vote, flags };
+        let checksum = Checksum::new(1, quoring_ring::DEFAULT_CRC32C).of(&header, 0, &[]);
+        Header { checksum, ..header }.encode()
+    }
+
+    fn take(recovery: &mut Recovery, bytes: &[u8]) -> Result<RecoveredRecord, RecoveryError> {
+        recovery.record(&Record::parse(bytes).unwrap())
+    }
+
+    /// covers: R15
+    #[test]
+    fn the_highest_boot_number_counts_even_if_the_term_of_its_record_does_not() {
+        let mut recovery = Recovery::new(ClusterId(1), quoring_ring::DEFAULT_CRC32C);
+        recovery.start(EntryId { term: Term(5), index: LogIndex(0) }, Term(5), 0x81, 3);
+        for (term, boot, highest) in [(4, 0x8000_0009, 0x8000_0009), (6, 2, 0x8000_0009), (5, u32::MAX, u32::MAX)] {
+            assert_eq!(take(&mut recovery, &vote(term, 0x82, boot)), Ok(RecoveredRecord::Vote));
+            assert_eq!(recovery.state.boot, highest);
+        }
+        // Told of an older log than what was told before.
+        recovery.start(EntryId { term: Term(6), index: LogIndex(0) }, Term(6), 0x83, 4);
+        let recovered = recovery.finish().unwrap();
+        assert_eq!((recovered.term, recovered.vote, recovered.boot), (Term(6), NodeId::new(3), u32::MAX));
+    }
+
+    /// covers: R15
+    #[test]
+    fn a_boot_number_stays_when_the_log_starts_anew_behind_a_snapshot_and_none_comes_from_a_damaged_record() {
+        let last = EntryId { term: Term(3), index: LogIndex(20) };
+        let mut recovery = Recovery::new(ClusterId(1), quoring_ring::DEFAULT_CRC32C);
+        recovery.snapshot(&Snapshot { last, length: 0, checksum: 0, voters: NodeSet::first(3) });
+        take(&mut recovery, &vote(2, 0, 7)).unwrap();
+        let mut damaged = vote(2, 0, 8);
+        damaged[8] ^= 0x10;
+        assert!(take(&mut recovery, &damaged).is_err());
+        let recovered = recovery.finish().unwrap();
+        assert_eq!((recovered.restart, recovered.start, recovered.boot), (true, last, 7));
     }
 
     /// covers: E2

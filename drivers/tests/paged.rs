@@ -533,6 +533,79 @@ fn the_newest_vote_outlives_its_page() {
     }
 }
 
+/// Its record is of an older term than a vote before it, and what follows has none.
+///
+/// covers: R15, D2
+///
+/// Scenario 64
+#[test]
+fn the_newest_boot_number_outlives_its_page() {
+    for cut in [None, Some(mock::Tear::Partial), Some(mock::Tear::Random), Some(mock::Tear::Unreadable)] {
+        let mut log = fresh(NOR, LAYOUT);
+        append(&mut log, &[booted(9, 0x82, 6), booted(8, 0, 7), vote(9, 0x82)].concat());
+        let (mut index, mut dropped) = (0, 0);
+        while dropped < 3 {
+            index += 1;
+            log.purge(LogIndex(index - 1));
+            let worn: u32 = log.medium().wear().iter().sum();
+            let mut next = log.clone();
+            append(&mut next, &entry(9, index, &[1; 48]));
+            while now(next.tidy()).unwrap() {}
+            dropped += next.medium().wear().iter().sum::<u32>() - worn;
+            let operations = next.medium().operations() - log.medium().operations();
+            for (at, tear) in (0..operations).filter_map(|at| Some((at, cut?))) {
+                let mut log = log.clone();
+                log.medium_mut().cut_after(at, tear);
+                let _ = now(log.append(&entry(9, index, &[1; 48])));
+                while now(log.tidy()).is_ok_and(|more| more) {}
+                assert_eq!(boot_of(&restarted(log), index - 1), 7, "entry {index}, cut at {at}");
+            }
+            assert_eq!(boot_of(&next, index - 1), 7, "entry {index}");
+            log = next;
+        }
+    }
+}
+
+/// The boot number that recovery finds, if a snapshot covers entries up to `index`.
+fn boot_of(log: &Log, index: u64) -> u32 {
+    let mut recovery = Recovery::new(CLUSTER, DEFAULT_CRC32C);
+    recovery.snapshot(&snapshot((9, index), b""));
+    now(open(log.medium().clone(), LAYOUT).recover(&mut recovery)).unwrap();
+    recovery.finish().unwrap().boot
+}
+
+/// A merge leaves dead votes out, and a start record kills all before it.
+///
+/// covers: R15, P12
+#[test]
+fn the_newest_boot_number_outlives_merges_and_start_records() {
+    for word in [1, 8, 32, 256] {
+        let mut log = fresh(geometry(word, Some(0xFF)), LAYOUT);
+        let mut index = 0;
+        while log.space().free >= 64 {
+            index += 1;
+            append(&mut log, &entry(9, index, &[9; 48]));
+        }
+        append(&mut log, &booted(8, 0x81, 0x8000_0001));
+        let mut merged = 0;
+        for term in 10..150 {
+            append(&mut log, &vote(term, 0x82));
+            merged = merged.max(merged_pages(&mut log));
+            log = restarted(log);
+            let found = recover(&mut log).unwrap();
+            assert_eq!((found.term, found.boot), (term, 0x8000_0001), "word {word}");
+        }
+        assert!(merged > 0);
+        append(&mut log, &booted(150, 0, 0x8000_0002));
+        append(&mut log, &[start(150, 5000), vote(151, 0x80)].concat());
+        for index in 5001..5100 {
+            append(&mut log, &entry(151, index, &[9; 48]));
+            log.purge(LogIndex(index));
+        }
+        assert_eq!(boot_of(&log, 5100), 0x8000_0002, "word {word}");
+    }
+}
+
 /// covers: D6, D9
 #[test]
 fn what_fails_or_is_cancelled_leaves_a_log_that_refuses_until_it_is_recovered() {
@@ -791,6 +864,44 @@ fn the_bytes_are_those_of_the_first_version() {
     }
 }
 
+/// covers: D7, R15
+#[test]
+fn the_header_of_a_later_page_is_byte_for_byte_as_drawn() {
+    let mut log = open(MockFlash::new(NOR), LAYOUT).with_salt(0xA1B2_C3D4);
+    recover(&mut log).unwrap();
+    append(&mut log, &[booted(2, 0x81, 0x0708_090A), booted(1, 0x82, 0x0708_090B)].concat());
+    (1..9).for_each(|index| append(&mut log, &entry(2, index, &[1; 48])));
+    let (page, mut batches) = (NOR.page as usize, Vec::new());
+    now(log.inspect(|finding| match finding {
+        Finding::Page { .. } => batches.push(0_u16),
+        Finding::Batch { .. } => *batches.last_mut().unwrap() += 1,
+        _ => {}
+    }))
+    .unwrap();
+    assert_eq!(batches, [8, 1], "a batch of votes and seven entries, and the eighth on the next page");
+    for copy in log.medium().image()[page..page + 128].chunks(64) {
+        let hex: String = copy.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, GOLDEN_LATER.concat());
+    }
+}
+
+/// Its size does not fit 16 bits, even counted in 16 bytes.
+///
+/// covers: D4, D7
+#[test]
+fn a_log_of_the_largest_pages_is_found_again() {
+    let (size, layout) = (1 << 20, Layout { log_pages: 3, slot_pages: 0 });
+    let geometry = Geometry { page: size, pages: 3, ..NOR };
+    let mut log = fresh(geometry, layout);
+    append(&mut log, &entry(1, 1, b"on a large page"));
+    let mut flash = log.into_medium();
+    let header = now(identify(&mut flash, DEFAULT_CRC32C)).unwrap().unwrap();
+    assert_eq!((header.page, header.previous_batches, &flash.image()[12..16]), (size, 0, &[0; 4][..]));
+    assert_eq!(recover(&mut open(flash, layout)).unwrap().last, 1);
+    let refused = Log::new(MockFlash::new(Geometry { page: size + 16, ..geometry }), owner(), layout).unwrap_err();
+    assert_eq!(refused, LayoutError::Page(size + 16));
+}
+
 // Checked by a CRC-32C of their own, from the drawings.
 const GOLDEN_8: &[&str] = &[
     "51504c01127ea5c1030300003000000004000200010000000000000000000000",
@@ -803,6 +914,10 @@ const GOLDEN_8: &[&str] = &[
     "51505301127ea5c1030000000100000001000000000000000200000005000000",
     "00000000df68db66070000000000000000000000000000000000000021df382f",
     "7374617465000000ffffffffffffffffffffffffffffffffffffffffffffffff",
+];
+const GOLDEN_LATER: &[&str] = &[
+    "51504c01127ea5c1030300813000080004000200020000000100000001000000",
+    "010000000b09080707000000000000000200000002000000d4c3b2a1f1ea1acb",
 ];
 const GOLDEN_32: &[&str] = &[
     "51504c01127ea5c1030500003000000004000200010000000000000000000000",

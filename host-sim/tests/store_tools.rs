@@ -150,6 +150,32 @@ fn the_text_ends_in_the_verdict_and_lists_entries_if_told_to() {
     assert_eq!(long.lines().count(), short.lines().count() + 2 * 41, "a line for each batch and each record");
 }
 
+/// covers: R15
+#[test]
+fn boot_numbers_of_votes_and_pages_are_shown_and_the_highest_is_that_of_the_log() {
+    let mut log = open(flash(None), LAYOUT);
+    // The second begins a page, and counts though it is of an older term.
+    for (term, boot, flags) in [(3, 5, 0x81), (2, 6, 0)] {
+        block_on(log.append(&record(Kind::Vote, term, boot, flags, b""))).unwrap();
+    }
+    let path = file("boots", log.medium().image());
+    let (code, report) = inspect(&path, &["--entries"]);
+    let pages = report["pages"].as_array().unwrap();
+    let of_pages: Vec<u64> = pages.iter().filter_map(|page| page["boot"].as_u64()).collect();
+    assert_eq!(of_pages, [0, 0, 0, 5]);
+    let pieces = pages.iter().flat_map(|page| page["pieces"].as_array().unwrap());
+    let records = pieces.filter_map(|piece| piece["records"].as_array()).flatten();
+    let of_records: Vec<u64> = records.filter_map(|record| record["boot"].as_u64()).collect();
+    assert_eq!(of_records, [0, 5, 6], "those of votes, and of nothing else");
+    assert_eq!((code, &report["state"]["boot"]), (0, &6.into()), "{report}");
+    assert!(verdict(&report).contains("a vote for node 1, boot 6, the snapshot up to 20"), "{report}");
+    let shown = text(&quoring(&["inspect", path.to_str().unwrap(), "--entries"]).stdout);
+    let votes = ["vote in term 3 for node 1\n", "vote in term 3 for node 1, boot 5\n", "vote of term 2, boot 6\n"];
+    for line in votes.into_iter().chain(["1 vote, begun in boot 5\n"]) {
+        assert!(shown.contains(line), "{line} {shown}");
+    }
+}
+
 #[test]
 fn the_largest_record_that_pages_allow_is_read() {
     fn check<const PAGE: u32, const RECORD: usize>() {

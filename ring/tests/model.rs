@@ -221,9 +221,11 @@ impl Pair<'_> {
 
     fn vote(&mut self) {
         self.term += 1;
-        let record = Written { kind: Kind::Vote, term: self.term, index: 0, payload: vec![] };
+        // What stands in the place of an index could be that of the next entry.
+        let boot = (self.model.last as u32).wrapping_add(1);
+        let record = Written { kind: Kind::Vote, term: self.term, index: boot.into(), payload: vec![] };
         let refusal = self.model.refusal(&record);
-        let appended = self.ring.writer.append_vote(self.term, 0, 0);
+        let appended = self.ring.writer.append_vote(self.term, 0, boot);
         self.check_appended(appended, refusal, record);
     }
 
@@ -260,7 +262,8 @@ impl Pair<'_> {
         for (record, expected) in gathered.zip(expected) {
             let record = verified(record.bytes, if expected.kind == Kind::Start { 0 } else { expected.index });
             assert_eq!(record.start(), (expected.kind == Kind::Start).then_some(expected.index));
-            assert_eq!((record.header.kind, record.header.term), (expected.kind, expected.term));
+            let Header { kind, term, index_low, .. } = record.header;
+            assert_eq!((kind, term, index_low), (expected.kind, expected.term, expected.index as u32));
             assert_eq!(record.payload, expected.payload);
         }
         let skipped = batch.end.since(position(end));

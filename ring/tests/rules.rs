@@ -170,6 +170,28 @@ fn what_is_no_next_entry_is_refused_and_changes_nothing() {
     assert_eq!((ring.writer.accepted(), ring.writer.last()), (accepted, 2));
 }
 
+/// The boot number of a vote stands where other records have an index.
+///
+/// covers: R15
+#[test]
+fn a_vote_is_no_entry_whatever_boot_number_it_carries() {
+    ring!(ring: 64, 8);
+    put(&mut ring, 1, 1, b"first").unwrap();
+    for boot in [1, 2, u32::MAX] {
+        ring.writer.append_vote(2, 0x80, boot).unwrap();
+        assert_eq!((ring.writer.last(), ring.reader.last(0)), (1, 1));
+        assert_eq!((copied(ring.reader, 1), copied(ring.reader, 2)), (Some((1, b"first".to_vec())), None));
+    }
+    let bytes = flush(&mut ring);
+    let boots: Vec<_> = Records::new(&bytes).map(|record| record.unwrap().header.index_low).skip(1).collect();
+    assert_eq!(boots, [1, 2, u32::MAX]);
+    for record in Records::new(&bytes).map(Result::unwrap).skip(1) {
+        let index = u64::from(record.header.index_low);
+        assert_eq!(ring.writer.append_record(&record, index), Err(AppendError::NotAnEntry));
+        assert_eq!(verified(record.bytes, 0).header.kind, Kind::Vote);
+    }
+}
+
 /// covers: P14
 #[test]
 fn an_encoded_record_goes_in_as_it_is() {

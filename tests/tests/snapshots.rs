@@ -210,7 +210,7 @@ fn recovered(snapshot: Option<Snapshot>, start: (u32, u64), terms: &[u32]) -> Re
     recovery.finish()
 }
 
-/// covers: S5, R11
+/// covers: S5, R11, R15
 #[test]
 fn a_restart_tells_a_newer_an_overlapping_a_contradicting_and_a_missing_snapshot_apart() {
     let found = |snapshot: Option<Snapshot>, start, terms: &[u32]| {

@@ -66,7 +66,12 @@ pub(crate) fn entry(term: u32, index: u64, payload: &[u8]) -> Vec<u8> {
 }
 
 pub(crate) fn vote(term: u32, flags: u8) -> Vec<u8> {
-    record(Kind::Vote, term, 0, flags, b"")
+    booted(term, flags, 0)
+}
+
+/// A vote with a boot number.
+pub(crate) fn booted(term: u32, flags: u8, boot: u32) -> Vec<u8> {
+    record(Kind::Vote, term, boot.into(), flags, b"")
 }
 
 pub(crate) fn start(term: u32, index: u64) -> Vec<u8> {
@@ -92,6 +97,8 @@ pub(crate) struct Model {
     pub(crate) last: u64,
     pub(crate) term: u32,
     pub(crate) vote: u8,
+    /// The highest of all that were written: it never falls.
+    pub(crate) boot: u32,
     pub(crate) snapshot: Option<(Snapshot, Vec<u8>)>,
     /// Up to here entries may be gone.
     pub(crate) allowed: u64,
@@ -111,6 +118,7 @@ impl Model {
         }
         match record.header.kind {
             Kind::Vote => {
+                self.boot = self.boot.max(record.header.index_low);
                 if term == self.term && record.header.flags != 0 {
                     self.vote = record.header.flags;
                 }
@@ -135,11 +143,11 @@ impl Model {
 
     /// Whether recovery found this; why not, else.
     pub(crate) fn agrees(&self, found: &Found) -> Result<(), String> {
-        let state = (found.term, found.vote, found.snapshot);
+        let state = (found.term, found.vote, found.boot, found.snapshot);
         let snapshot = self.snapshot.as_ref().map(|(snapshot, _)| *snapshot);
         let covered = snapshot.map_or(0, |snapshot| snapshot.last.term.0);
         let (term, vote) = if covered > self.term { (covered, 0) } else { (self.term, self.vote) };
-        let expected = (term, vote, snapshot);
+        let expected = (term, vote, self.boot, snapshot);
         if state != expected {
             return Err(format!("found {state:?}, not {expected:?}"));
         }
@@ -176,6 +184,7 @@ pub(crate) struct Found {
     pub(crate) last: u64,
     pub(crate) term: u32,
     pub(crate) vote: u8,
+    pub(crate) boot: u32,
     pub(crate) entries: BTreeMap<u64, Vec<u8>>,
     pub(crate) snapshot: Option<Snapshot>,
     pub(crate) snapshot_bytes: Vec<u8>,
@@ -201,6 +210,7 @@ pub(crate) fn recover(log: &mut Log) -> Result<Found, Refusal> {
         last: recovered.last.0,
         term: recovered.term.0,
         vote: recovered.vote.map_or(0, |node| 0x80 | node.get()),
+        boot: recovered.boot,
         entries: BTreeMap::new(),
         snapshot: recovered.snapshot,
         snapshot_bytes: Vec::new(),
@@ -340,13 +350,15 @@ impl<R: FnMut(u64) -> u64> Author<R> {
             0..2 => self.ops.push_back(Op::Tidy),
             5..9 if hoards => self.ops.push_back(Op::Tidy),
             10.. if hoards && low => {
-                let votes = (1..=8).map(|more| Op::Append(vote(model.term + more, 0x80)));
+                // Some restate the newest boot number, some have none.
+                let boot = |more| (more % 2) * model.boot;
+                let votes = (1..=8).map(|more| Op::Append(booted(model.term + more, 0x80, boot(more))));
                 self.ops.extend(votes);
             }
             9 if hoards && low && free < 64 => self.ops.push_back(Op::Tidy),
             2..5 => {
                 let term = model.term + 1;
-                self.ops.push_back(Op::Append(vote(term, 0x80 | random(3) as u8)));
+                self.ops.push_back(Op::Append(booted(term, 0x80 | random(3) as u8, model.boot + term % 2)));
             }
             5 => {
                 let term = model.term + 1;
@@ -373,7 +385,9 @@ impl<R: FnMut(u64) -> u64> Author<R> {
                         break;
                     }
                     if random(6) == 0 && number > 0 {
-                        batch.extend(vote(term, 0x81));
+                        // A boot number counts even if the term of its record does not any more.
+                        let (older, boot) = (term % 2, model.boot + number as u32);
+                        batch.extend(booted(term - older, 0x81, boot));
                     }
                     let payload: Vec<u8> = match random(4) {
                         0 => vec![0xFF; random(49) as usize],

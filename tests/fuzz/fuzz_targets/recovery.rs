@@ -69,8 +69,8 @@ enum Cut {
 /// What is expected of an image.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Expected {
-    /// Only power failed: all that was acknowledged, so an entry of at least this index.
-    All(u64),
+    /// Only power failed: all that was acknowledged, so an entry of at least this index, and at least this boot number.
+    All(u64, u32),
     /// It was damaged: a log that goes on, or a reason.
     Some,
     /// Its checksums mean nothing: no panic.
@@ -87,6 +87,9 @@ struct Writer {
     covered: u64,
     /// The lowest that the last entry can be after a loss of power.
     acknowledged: u64,
+    /// The newest boot number, and the newest that was acknowledged.
+    boot: u32,
+    acknowledged_boot: u32,
 }
 
 fuzz_target!(|input: Input<'_>| {
@@ -107,7 +110,7 @@ fuzz_target!(|input: Input<'_>| {
     let flash = if whole { on_again(flash) } else { MockFlash::from_image(geometry, &image) };
     let expected = match (input.weak, whole) {
         (true, _) => Expected::Nothing,
-        (false, true) => Expected::All(writer.acknowledged),
+        (false, true) => Expected::All(writer.acknowledged, writer.acknowledged_boot),
         (false, false) => Expected::Some,
     };
     examine(flash, layout, crc, expected);
@@ -127,23 +130,18 @@ fn examine(flash: MockFlash, layout: Layout, crc: Crc32c, expected: Expected) {
     assert_eq!((before.words, before.erases), (after.words, after.erases), "recovery writes nothing");
     block_on(log.inspect(|_| {})).expect("this medium answers");
     let Some(recovered) = recovered else {
-        return assert!(!matches!(expected, Expected::All(_)), "power alone keeps no node from starting");
+        return assert!(!matches!(expected, Expected::All(..)), "power alone keeps no node from starting");
     };
-    if let Expected::All(last) = expected {
+    if let Expected::All(last, boot) = expected {
         assert!(recovered.last.0 >= last, "{last} was acknowledged, {} is the last", recovered.last);
+        assert!(recovered.boot >= boot, "boot {boot} was acknowledged, {} is the newest", recovered.boot);
         log.assert_invariants();
     }
     if !recovered.restart && expected != Expected::Nothing {
         read_all(&mut log, &recovered);
     }
-    let mut writer = Writer {
-        log,
-        term: recovered.term.0.max(1),
-        last: recovered.last.0,
-        last_term: 0,
-        covered: 0,
-        acknowledged: 0,
-    };
+    let (term, boot) = (recovered.term.0.max(1), recovered.boot);
+    let mut writer = Writer { term, last: recovered.last.0, ..Writer::new(log) };
     let last = writer.last;
     let records = [writer.start_anew(&recovered, crc), writer.entry(32, crc)].concat();
     let appended = block_on(writer.log.append(&records));
@@ -156,6 +154,7 @@ fn examine(flash: MockFlash, layout: Layout, crc: Crc32c, expected: Expected) {
     assert_eq!(log.medium().counters().violations, 0, "the rules of flash are kept");
     let recovered = recovered.expect("what was written after a recovery is recovered");
     assert_eq!(recovered.last.0, last.wrapping_add(1), "the entry is there");
+    assert_eq!(recovered.boot, boot, "a boot number comes from a vote record alone, and stays");
 }
 
 fn read_all(log: &mut Log, recovered: &Recovered) {
@@ -224,7 +223,7 @@ impl Cut {
 
 impl Writer {
     const fn new(log: Log) -> Self {
-        Self { log, term: 1, last: 0, last_term: 0, covered: 0, acknowledged: 0 }
+        Self { log, term: 1, last: 0, last_term: 0, covered: 0, acknowledged: 0, boot: 0, acknowledged_boot: 0 }
     }
 
     /// Plays the history, until something fails.
@@ -237,6 +236,7 @@ impl Writer {
             let before = self.acknowledged;
             let done = self.act(*act, crc);
             self.acknowledged = if done.is_some() { self.last } else { self.last.min(before) };
+            self.acknowledged_boot = if done.is_some() { self.boot } else { self.acknowledged_boot };
             if done.is_none() {
                 return;
             }
@@ -258,7 +258,10 @@ impl Writer {
             }
             Act::Vote(candidate) => {
                 self.term += 1;
-                let record = record(crc, Kind::Vote, self.term, 0, 0x80 | candidate % 32, &[]);
+                // A boot number counts even in a record of an older term.
+                let (older, newer) = (u32::from(candidate >> 5 & 1), u32::from(candidate >> 6));
+                self.boot += newer;
+                let record = record(crc, Kind::Vote, self.term - older, self.boot.into(), 0x80 | candidate % 32, &[]);
                 block_on(self.log.append(&record)).ok()
             }
             Act::Purge => {

@@ -193,17 +193,18 @@ fn a_start_record_makes_an_empty_log_that_goes_on_behind_it() {
 
 /// What recovery makes of the records that were appended, and of the log that keeps less of them.
 ///
-/// covers: E8, S5
+/// covers: E8, S5, R15
 #[test]
 fn recovery_finds_the_state_that_the_records_make() {
-    let vote = |term, flags| record(Kind::Vote, term, LogIndex::ZERO, flags, b"");
+    // Boot numbers stand in the place of an index.
+    let vote = |term, flags, boot| record(Kind::Vote, term, LogIndex(boot), flags, b"");
     let entry = |term, index| record(Kind::Command, term, LogIndex(index), 0, b"command");
     for history in [
-        [vote(1, 0x80), entry(1, 1), vote(2, 0x81), entry(1, 2)],
-        [vote(3, 0x82), vote(3, 0), entry(1, 1), entry(2, 1)],
-        [vote(3, 0x82), entry(4, 1), entry(3, 1), entry(4, 2)],
-        [entry(1, 1), vote(5, 0), vote(5, 0x83), vote(4, 0x81)],
-        [entry(1, 1), entry(2, 2), vote(2, 0x80), entry(2, 3)],
+        [vote(1, 0x80, 0), entry(1, 1), vote(2, 0x81, 0), entry(1, 2)],
+        [vote(3, 0x82, 4), vote(3, 0, 0), entry(1, 1), entry(2, 1)],
+        [vote(3, 0x82, 1), entry(4, 1), entry(3, 1), entry(4, 2)],
+        [entry(1, 1), vote(5, 0, 0xFFFF_FFFE), vote(5, 0x83, 3), vote(4, 0x81, 0xFFFF_FFFF)],
+        [entry(1, 1), entry(2, 2), vote(2, 0x80, 0), entry(2, 3)],
     ] {
         let mut log = MemoryLog::<256>::new();
         let mut direct = recovery();
@@ -214,8 +215,31 @@ fn recovery_finds_the_state_that_the_records_make() {
         let mut recovered = recovery();
         block_on(log.recover(&mut recovered)).unwrap();
         let (left, right) = (recovered.finish().unwrap(), direct.finish().unwrap());
-        assert_eq!((left.last, left.term, left.vote), (right.last, right.term, right.vote));
+        assert_eq!((left.last, left.term, left.vote, left.boot), (right.last, right.term, right.vote, right.boot));
     }
+}
+
+/// covers: R15
+#[test]
+fn a_boot_number_outlives_restarts_and_every_entry_that_stood_beside_it() {
+    let mut log = MemoryLog::<256>::new();
+    block_on(log.append(&record(Kind::Vote, 5, LogIndex(2), 0x81, b""))).unwrap();
+    block_on(log.append(&record(Kind::Vote, 4, LogIndex(3), 0, b""))).unwrap();
+    block_on(log.append(&record(Kind::Start, 5, LogIndex(70), 0, &70_u64.to_le_bytes()))).unwrap();
+    for index in 71..120 {
+        let boot = index / 10;
+        if index % 10 == 0 {
+            block_on(log.append(&record(Kind::Vote, 6, LogIndex(boot), 0x81, b""))).unwrap();
+        }
+        block_on(log.append(&record(Kind::Command, 6, LogIndex(index), 0, b"command"))).unwrap();
+        log.purge(LogIndex(index));
+        let mut recovered = recovery();
+        recovered.snapshot(&snapshot(index, b""));
+        block_on(log.recover(&mut recovered)).unwrap();
+        let found = recovered.finish().unwrap().boot;
+        assert_eq!(u64::from(found), if index < 80 { 3 } else { boot }, "at entry {index}");
+    }
+    assert!(log.space().start > LogIndex(100), "entries are gone");
 }
 
 const CHUNK: usize = 10;
