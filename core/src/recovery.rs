@@ -63,7 +63,7 @@ impl Recovered {
 pub enum RecoveredRecord {
     /// An entry with this index; it replaces that index and everything above.
     Entry(LogIndex),
-    /// A vote or a new term; it has no index.
+    /// A vote, a new term or a new boot number; it has no index.
     Vote,
     /// The log starts anew behind this entry; everything before counts no more.
     Start(EntryId),

@@ -21,8 +21,8 @@ pub(crate) mod testing;
 ///
 /// A *record* is what the ring holds: a 16-byte header and its payload, padded to 16 bytes, self-describing and independent
 /// of its place ([`quoring_ring::Record`]). An *entry* record with index `i` replaces whatever the log held from `i` on; a *vote*
-/// record has no index; a *start* record says that everything before it counts no more, and that the log goes on behind the entry it names. The
-/// store keeps all of them in one order.
+/// record has no index, and a boot number in the place of one; a *start* record says that everything before it counts no more, and that the log goes on
+/// behind the entry it names. The store keeps all of them in one order.
 ///
 /// # Contract
 /// 1. **Durable**: when [`append`](Self::append) returns `Ok`, the batch survives loss of power.
@@ -34,7 +34,8 @@ pub(crate) mod testing;
 /// 5. **Cancelled**: when the future of `append` is dropped before it is done, any prefix of the batch may be durable, and the
 ///    store is used again only after `recover`. The same holds for everything else that writes (D9).
 /// 6. **Newest**: [`read`](Self::read) gives the newest record of that index; a truncated entry is never read again.
-/// 7. **Purged**: entries may go only up to the index that [`purge`](Self::purge) allowed, oldest first; term and vote never go.
+/// 7. **Purged**: entries may go only up to the index that [`purge`](Self::purge) allowed, oldest first; term, vote and the highest boot number never
+///    go.
 /// 8. **Two snapshots**: the newest finished one stays whole while the next is being written, whatever happens to that.
 /// 9. **Room**: a vote or a start record always finds room, however full of entries the store is: what dead records take comes back (P12).
 ///
