@@ -10,7 +10,9 @@ impl Capabilities {
     pub const NONE: Self = Self(0);
     /// Takes commands that clients of other nodes forward, and entries that name their client.
     pub const CLIENTS: Self = Self(1);
-    /// All that this version knows.
+    /// Elects nobody for an election timeout after it has confirmed a leader: said only in a confirmation, by who has leases switched on.
+    pub(crate) const PROMISES: Self = Self(2);
+    /// All that this version can do for clients.
     pub const ALL: Self = Self::CLIENTS;
 
     /// The set with these bits.
@@ -21,6 +23,11 @@ impl Capabilities {
     /// Its bits.
     pub const fn bits(self) -> u32 {
         self.0
+    }
+
+    /// The set with all of `other`.
+    pub(crate) const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
     }
 
     /// Whether all of `other` are among them.

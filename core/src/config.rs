@@ -40,7 +40,7 @@ pub struct Config {
     /// The application is asked for a snapshot after this many entries, or earlier when the store fills up. Above zero (S8).
     pub snapshot_after: u32,
     /// Lets a leader answer reads without asking a quorum each time, for as long as no other can have been elected, if no clock of the cluster runs this many
-    /// parts per million faster or slower than time does. The election timeout must then be the same on all nodes, and the grain of their clocks finer than
+    /// parts per million faster or slower than time does. All nodes must have it, and the same election timeout, and the grain of their clocks finer than
     /// the heartbeat interval. Off by default: then no promise about clocks is made (C12).
     pub lease_drift: Option<u32>,
     /// What this node offers to do for clients of other nodes; less than all during a rolling upgrade.

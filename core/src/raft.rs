@@ -58,6 +58,8 @@ pub struct Raft<'a> {
     envelope: Envelope,
     checksum: Checksum,
     ring: Writer<'a>,
+    /// Bytes of the largest frame.
+    frame: usize,
     /// The largest command that fits a record of the ring and a frame of the transport.
     command_limit: usize,
 
@@ -187,6 +189,7 @@ impl<'a> Raft<'a> {
             window_news: 0,
             store: StoreRoom::new(&Space::UNLIMITED, ring.capacity(), record_size(command_limit)),
             ring,
+            frame,
             command_limit,
             term: recovered.term,
             vote: recovered.vote,

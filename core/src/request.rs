@@ -33,12 +33,6 @@ impl ClientId {
         NodeId::new((self.0 >> 56) as u8)
     }
 
-    /// Whether this client of the same node came after the other one.
-    pub(crate) const fn is_later_than(self, other: Self) -> bool {
-        // Boots wrap below the node's byte.
-        (self.0 << 8).wrapping_sub(other.0 << 8).cast_signed() > 0
-    }
-
     /// The boot of that node.
     pub const fn boot(self) -> u32 {
         (self.0 >> 24) as u32

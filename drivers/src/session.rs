@@ -152,7 +152,7 @@ impl Request<'_> {
         }
         let Self { request, command, .. } = *self;
         if let Some(term) = state.raft.leads() {
-            match state.raft.propose_request(Kind::Session, &request, command) {
+            match state.raft.propose_request(now, Kind::Session, &request, command) {
                 Ok(_) => self.attempt = Attempt::Direct(term),
                 Err(ProposeError::Busy) => state.requests_wait = true,
                 Err(error) => return refuse(error),

@@ -401,6 +401,8 @@ impl State<'_> {
     fn client_effects(&mut self, before: &Marks, after: &Marks, effects: &mut Effects) {
         if before.clients != after.clients {
             effects.waiting = self.waiting.wake_all();
+            // A round may have been what stood in the way of a request.
+            effects.woken = effects.woken.and(self.room().woken);
         }
         let changed = before.leadership != after.leadership;
         if changed || before.window != after.window {

@@ -9,11 +9,12 @@ use std::task::Poll;
 
 use embassy_futures::{block_on, poll_once};
 use embassy_sync::blocking_mutex::raw::NoopRawMutex;
+use quoring::store::ReadError;
 use quoring::store::memory::{Error, MemoryLog};
 use quoring::transport::memory::{MemoryNetwork, MemoryTransport};
 use quoring::{
-    Clock, ClusterId, Config, Halt, Instant, LogIndex, LogStore, Node, NodeId, NodeSet, Platform, ReadError, Resources,
-    Role, Term, Transport,
+    Clock, ClusterId, Config, Halt, Instant, LogIndex, LogStore, Node, NodeId, NodeSet, Platform, Resources, Role,
+    Term, Transport,
 };
 use quoring_core::Recovery;
 use quoring_core::wire::{Append, AppendRefusal, Envelope, Message, VoteAnswer};

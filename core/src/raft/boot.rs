@@ -17,7 +17,8 @@ impl Raft<'_> {
     /// The numbers of this boot are used up, or there are none yet.
     pub(super) fn boot_again(&mut self) {
         self.has_booted = true;
-        self.boot = self.boot.wrapping_add(1);
+        // One a second, they last for 136 years.
+        self.boot = self.boot.saturating_add(1);
         self.booted = Recorded::Pending;
         self.window.numbered = 0;
         self.record_boot();

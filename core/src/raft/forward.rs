@@ -15,7 +15,7 @@
 
 use quoring_ring::{Kind, record_size};
 
-use super::{ProposeError, Raft, Recorded, Rule, count};
+use super::{ProposeError, Raft, Rule, count};
 use crate::capabilities::Capabilities;
 use crate::config::Rejection;
 use crate::event::Role;
@@ -38,6 +38,8 @@ pub(super) struct Window<'a> {
     next: u32,
     /// Items below this number have been sent at least once.
     sent: u32,
+    /// The largest batch, so that it fits a frame.
+    limit: usize,
     /// Where the first that should be sent begins.
     unsent: usize,
     /// Its number.
@@ -140,8 +142,8 @@ pub(crate) struct PeerIntake {
     /// Items below this number have been appended.
     next: u32,
     state: Intake,
-    /// There was no room for the next item.
-    waits: bool,
+    /// There was no room for the next batch, which takes so many bytes and entries.
+    waits: Option<(usize, u32)>,
     /// There is again.
     goes_on: bool,
     /// Whether the follower waits to hear that the window is open,
@@ -155,7 +157,7 @@ impl PeerIntake {
         client: ClientId::NONE,
         next: 0,
         state: Intake::Open,
-        waits: false,
+        waits: None,
         goes_on: false,
         is_opening: false,
         round: 0,
@@ -167,9 +169,8 @@ impl<'a> Raft<'a> {
     /// Gives the node memory for the commands that its clients send to the leader: as much as may be on its way at a time. `pipelines` is false if the link
     /// does not take a second frame before the first is answered: then one item or batch is on its way at a time (C3).
     pub fn lend_window(&mut self, buffer: &'a mut [u8], pipelines: bool) {
-        let longest = usize::from(u16::MAX).min(buffer.len());
-        let buffer = buffer.get_mut(..longest).unwrap_or_default();
-        self.window = Window { buffer, pipelines, ..Window::default() };
+        let limit = self.frame.saturating_sub(FORWARD_HEADER).min(buffer.len());
+        self.window = Window { buffer, limit, pipelines, ..Window::default() };
     }
 
     /// A name that no other client ever had or will have (R15).
@@ -219,8 +220,10 @@ impl<'a> Raft<'a> {
     {
         let Some(leader) = self.leader else { return Err(ForwardError::Closed) };
         let window = &mut self.window;
-        let size: usize = requests.clone().map(|(_, command)| Item::size(RequestId::SIZE, command.len())).sum();
-        if size > window.buffer.len() {
+        let longest = self.command_limit.saturating_sub(RequestId::SIZE);
+        let sizes = requests.clone().map(|(_, command)| Item::size(RequestId::SIZE, command.len()));
+        let size = sizes.fold(0, usize::saturating_add);
+        if size > window.limit || requests.clone().any(|(_, command)| command.len() > longest) {
             return Err(ForwardError::TooLarge);
         }
         match window.state {
@@ -298,9 +301,6 @@ impl<'a> Raft<'a> {
     /// Writes the frame with what should be sent; its length.
     #[cold]
     pub(super) fn poll_forward(&mut self, to: NodeId, frame: &mut [u8]) -> Option<usize> {
-        if self.booted != Recorded::Durable {
-            return None;
-        }
         let Window { used, unsent, client, resume, state, .. } = self.window;
         let items = match state {
             WindowState::Opening => 0..0,
@@ -387,7 +387,7 @@ fn whole_batches(items: &[u8], limit: usize) -> (usize, u32) {
 // As a leader.
 impl Raft<'_> {
     /// Whether this node and all peers that have said what they can do know entries that name their client (C9).
-    pub(super) fn may_name_clients(&self) -> bool {
+    pub(super) fn all_know_clients(&self) -> bool {
         let able = |capabilities: Capabilities| capabilities.has(Capabilities::CLIENTS);
         able(self.config.capabilities) && self.peers.iter().filter_map(|peer| peer.capabilities).all(able)
     }
@@ -407,30 +407,27 @@ impl Raft<'_> {
         let mut intake = peer.intake;
         if forward.client != intake.client {
             // The windows of a node are numbered, within a boot and from boot to boot.
-            let later = intake.client == ClientId::NONE || forward.client.is_later_than(intake.client);
-            if !later || forward.first != 0 || !forward.items.is_empty() {
+            if forward.client < intake.client || forward.first != 0 || !forward.items.is_empty() {
                 return count(&mut self.refusals.stale_answer);
             }
             let round = self.join_round(now);
+            self.leading.introduced.get_or_insert(round);
             intake = PeerIntake { client: forward.client, is_opening: true, round, ..PeerIntake::NONE };
         }
         if intake.is_opening {
-            if !self.may_name_clients() {
-                intake.state = Intake::Unsupported;
-            }
             let sure = self.rounds.is_done(intake.round);
             return self.keep_intake(from, intake, sure);
         }
         if intake.state == Intake::Open {
-            self.take_items(forward, &mut intake);
+            self.take_items(now, forward, &mut intake);
         }
         self.keep_intake(from, intake, true);
     }
 
     /// Appends the items that come next, batch by batch. The one place where what a client of another node sent is refused, and nothing behind what was
     /// refused is looked at (C4).
-    fn take_items(&mut self, forward: &Forward<'_>, intake: &mut PeerIntake) {
-        intake.waits = false;
+    fn take_items(&mut self, now: Instant, forward: &Forward<'_>, intake: &mut PeerIntake) {
+        intake.waits = None;
         let mut number = forward.first;
         let mut items = Items::new(forward.items);
         loop {
@@ -454,12 +451,17 @@ impl Raft<'_> {
             }
             let requests = batch.filter_map(|item| Some((item.kind, RequestId::decode(item.payload)?)));
             let requests = requests.map(|(kind, (request, command))| (kind, request, command));
-            match self.append_requests(requests) {
+            let size = requests.clone().map(|(_, _, command)| record_size(RequestId::SIZE + command.len())).sum();
+            match self.append_requests(now, requests) {
                 Ok(()) => intake.next = end,
                 Err(ProposeError::Rejected(rejection)) => return intake.state = Intake::Rejected(rejection),
                 Err(ProposeError::TooLarge(_)) => return intake.state = Intake::TooLarge,
                 Err(ProposeError::Unsupported) => return intake.state = Intake::Unsupported,
-                Err(_) => return intake.waits = true,
+                Err(_) => {
+                    // There is a frame of them at most.
+                    intake.waits = Some((size, all));
+                    return;
+                }
             }
         }
     }
@@ -468,7 +470,7 @@ impl Raft<'_> {
         if let Some(peer) = self.peer(from) {
             peer.intake = intake;
         }
-        self.intakes_wait = self.peers.iter().any(|peer| peer.intake.waits);
+        self.intakes_wait = self.peers.iter().any(|peer| peer.intake.waits.is_some());
         if answer {
             self.owe(from, Due::FORWARD_ANSWER);
         }
@@ -481,26 +483,35 @@ impl Raft<'_> {
 
     /// There may be room again for what followers have forwarded: they are told to go on.
     pub fn resume_intakes(&mut self) {
-        if !self.intakes_wait || !self.has_room_for_clients(record_size(RequestId::SIZE), 1) {
+        if !self.intakes_wait {
             return;
         }
-        self.intakes_wait = false;
-        for peer in self.peers.iter_mut().filter(|peer| peer.intake.waits) {
-            (peer.intake.waits, peer.intake.goes_on) = (false, true);
-            peer.due.set(Due::FORWARD_ANSWER);
-            self.ready.insert(peer.node);
+        for place in 0..self.peers.len() {
+            let waits = self.peers.get(place).and_then(|peer| peer.intake.waits);
+            if !waits.is_some_and(|(size, count)| self.may_take(size, count.into())) {
+                continue;
+            }
+            if let Some(peer) = self.peers.get_mut(place) {
+                (peer.intake.waits, peer.intake.goes_on) = (None, true);
+                peer.due.set(Due::FORWARD_ANSWER);
+                self.ready.insert(peer.node);
+            }
         }
+        self.intakes_wait = self.peers.iter().any(|peer| peer.intake.waits.is_some());
     }
 
     /// What the follower should hear about its window.
     pub(super) fn forward_answer(&mut self, to: NodeId) -> Option<ForwardAnswer> {
-        let rounds = self.rounds;
+        let (rounds, able) = (self.rounds, self.all_know_clients());
         let intake = &mut self.peer(to)?.intake;
         if intake.is_opening {
-            if intake.state == Intake::Open && !rounds.is_done(intake.round) {
+            if !rounds.is_done(intake.round) {
                 return None;
             }
             intake.is_opening = false;
+            if !able {
+                intake.state = Intake::Unsupported;
+            }
         }
         let goes_on = core::mem::replace(&mut intake.goes_on, false) && intake.state == Intake::Open;
         let state = if goes_on { Intake::GoOn } else { intake.state };

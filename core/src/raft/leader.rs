@@ -23,6 +23,8 @@ pub(super) struct Leading {
     pub(super) transfer: Option<Transfer>,
     /// Whether anybody was ever given leave to campaign in this term.
     gave_leave: bool,
+    /// The round in which the peers say what they can do, once somebody needs to know (C9).
+    pub(super) introduced: Option<u64>,
 }
 
 impl Leading {
@@ -56,6 +58,7 @@ impl Raft<'_> {
             flushed_at: now,
             transfer: None,
             gave_leave: false,
+            introduced: None,
         };
         self.tell(Event::Leads { term: self.term });
         self.arm_tick(now);

@@ -8,7 +8,7 @@ use super::{Raft, count};
 use crate::config::Rejection;
 use crate::event::Role;
 use crate::request::RequestId;
-use crate::types::{EntryId, NodeId};
+use crate::types::{EntryId, Instant, NodeId};
 use crate::wire::APPEND_HEADER;
 
 /// Why a command was not taken. Nothing of it was stored.
@@ -57,11 +57,12 @@ impl Raft<'_> {
     /// See [`ProposeError`]; nothing was stored.
     pub fn propose_request(
         &mut self,
+        now: Instant,
         kind: Kind,
         request: &RequestId,
         command: &[u8],
     ) -> Result<EntryId, ProposeError> {
-        self.append_requests(core::iter::once((kind, *request, command)))?;
+        self.append_requests(now, core::iter::once((kind, *request, command)))?;
         Ok(EntryId { term: self.term, index: self.last() })
     }
 
@@ -73,10 +74,11 @@ impl Raft<'_> {
         &mut self,
         commands: impl Iterator<Item = &'c [u8]> + Clone,
     ) -> Result<EntryId, ProposeError> {
-        let (mut size, mut count) = (0, 0);
+        self.may_propose()?;
+        let (mut size, mut count) = (0, 0_u32);
         for command in commands.clone() {
             self.admit(command, 0)?;
-            (size, count) = (size + record_size(command.len()), count + 1);
+            (size, count) = (record_size(command.len()).saturating_add(size), count + 1);
         }
         self.has_room_for_batch(size, count)?;
         for command in commands {
@@ -88,16 +90,15 @@ impl Raft<'_> {
     /// The same for commands that name their clients.
     pub(super) fn append_requests<'c>(
         &mut self,
+        now: Instant,
         requests: impl Iterator<Item = (Kind, RequestId, &'c [u8])> + Clone,
     ) -> Result<(), ProposeError> {
-        let (mut size, mut count) = (0, 0);
+        let (mut size, mut count) = (0, 0_u32);
         for (_, _, command) in requests.clone() {
             self.admit(command, RequestId::SIZE)?;
-            (size, count) = (size + record_size(RequestId::SIZE + command.len()), count + 1);
+            (size, count) = (record_size(RequestId::SIZE + command.len()).saturating_add(size), count + 1);
         }
-        if !self.may_name_clients() {
-            return Err(ProposeError::Unsupported);
-        }
+        self.may_name_clients(now)?;
         self.has_room_for_batch(size, count)?;
         for (kind, request, command) in requests {
             let id = EntryId { term: self.term, index: self.last().next() };
@@ -126,19 +127,37 @@ impl Raft<'_> {
         (self.config.admit)(command).map_err(ProposeError::Rejected)
     }
 
+    /// Whether this node and all peers know entries that name their client (C9). Each peer is asked once in a term, and all that have not answered when a
+    /// quorum has are taken to be like those: none of this version is unable, but one that says so.
+    fn may_name_clients(&mut self, now: Instant) -> Result<(), ProposeError> {
+        let round = match self.leading.introduced {
+            Some(round) => round,
+            None => self.join_round(now),
+        };
+        self.leading.introduced = Some(round);
+        if !self.rounds.is_done(round) {
+            return Err(self.is_busy());
+        }
+        if self.all_know_clients() { Ok(()) } else { Err(ProposeError::Unsupported) }
+    }
+
     /// Whether clients may have `count` entries of `size` bytes in all now.
     fn has_room(&mut self, size: usize, count: u64) -> Result<(), ProposeError> {
-        if self.leading.transfer.is_none() && self.has_room_for_clients(size, count) {
-            return Ok(());
-        }
-        Err(self.is_busy())
+        if self.may_take(size, count) { Ok(()) } else { Err(self.is_busy()) }
+    }
+
+    /// Whether a leader that does not hand over has room for that much.
+    pub(super) fn may_take(&self, size: usize, count: u64) -> bool {
+        self.leading.transfer.is_none() && self.has_room_for_clients(size, count)
     }
 
     /// The same, so that they can be appended one after the other without fail.
     fn has_room_for_batch(&mut self, size: usize, count: u32) -> Result<(), ProposeError> {
-        // Clients never have more than half of the ring.
-        if size > self.ring.capacity() / 2 || count as usize > self.ring.slots() / 2 {
-            return Err(ProposeError::TooLarge(self.ring.capacity() / 2));
+        let ring = self.ring.capacity();
+        // Clients never have more than half of the ring, or of what the store takes.
+        let fits = size <= ring / 2 && count as usize <= self.ring.slots() / 2;
+        if !fits || count > 1 && !self.store.ever_takes_from_client(size, ring) {
+            return Err(ProposeError::TooLarge(ring / 2));
         }
         self.has_room(size, count.into())?;
         if count <= 1 || self.ring.takes(size, count) { Ok(()) } else { Err(self.is_busy()) }
@@ -176,13 +195,13 @@ impl Raft<'_> {
 
     /// Clients may fill half of the ring with what is not durable, and three quarters of it, and of the slots, with what is not applied. The rest is for
     /// votes, no-ops and configurations, which are never refused (P12).
-    pub(super) fn has_room_for_clients(&self, size: usize, count: u64) -> bool {
+    fn has_room_for_clients(&self, size: usize, count: u64) -> bool {
         let capacity = self.ring.capacity();
-        let unflushed = self.since(self.ring.flushed()) + size;
+        let unflushed = self.since(self.ring.flushed()).saturating_add(size);
         let (last, applied) = (self.ring.last(), self.ring.applied());
         let unapplied = match self.ring.position(applied.saturating_add(1)) {
             _ if applied >= last => 0,
-            Some(start) => self.since(start) + size,
+            Some(start) => self.since(start).saturating_add(size),
             // The application reads from the store, more than a ring behind.
             None => usize::MAX,
         };

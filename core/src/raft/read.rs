@@ -21,7 +21,9 @@
 //! too ([`promised`](Raft::promised)). The leader counts the same time from when the round *began*, less what two clocks can drift apart and less one
 //! heartbeat interval for their grain. Nobody can be elected before that has passed, but by its leave: who hands over its office has no lease any more.
 
-use super::{Raft, Recorded, Rule, count};
+use super::{Raft, Rule, count};
+use crate::capabilities::Capabilities;
+use crate::config::Config;
 use crate::event::Role;
 use crate::members::NodeSet;
 use crate::progress::Due;
@@ -67,6 +69,8 @@ pub(super) struct Rounds {
     /// `committed` when it began.
     begun_index: LogIndex,
     confirmed: NodeSet,
+    /// Those of them that elect nobody else for a while.
+    promised: NodeSet,
     /// Until then no other leader can be elected.
     pub(super) leased_until: Instant,
 }
@@ -141,6 +145,7 @@ impl Raft<'_> {
         if self.role == Role::Leader {
             (self.rounds.begun_at, self.rounds.begun_index) = (now, self.committed());
             self.rounds.confirmed = NodeSet::EMPTY.with(self.config.id);
+            self.rounds.promised = self.rounds.confirmed;
             self.ask_to_confirm();
             self.count_confirmed(now);
         } else if let Some(leader) = self.leader {
@@ -222,6 +227,9 @@ impl Raft<'_> {
             return count(&mut self.refusals.stale_answer);
         }
         self.rounds.confirmed.insert(from);
+        if answer.capabilities.has(Capabilities::PROMISES) {
+            self.rounds.promised.insert(from);
+        }
         self.count_confirmed(now);
     }
 
@@ -229,7 +237,9 @@ impl Raft<'_> {
         if !self.rounds.confirmed.is_quorum_of(self.config.voters) {
             return;
         }
-        if let Some(lease) = self.lease().filter(|_| !self.leading.has_given_leave()) {
+        // A node that does not know leases has promised nothing.
+        let promised = self.rounds.promised.is_quorum_of(self.config.voters) && !self.leading.has_given_leave();
+        if let Some(lease) = self.lease().filter(|_| promised) {
             self.rounds.leased_until = self.rounds.leased_until.max(self.rounds.begun_at + lease);
         }
         self.complete_round(now, self.rounds.begun_index);
@@ -317,10 +327,10 @@ impl Raft<'_> {
         self.owe(from, Due::CONFIRM_ANSWER);
     }
 
-    /// The question that is under way, once it is certain which boot asks.
+    /// The question that is under way.
     pub(super) fn read_request(&self) -> Option<Read> {
         let read = Read { boot: self.boot, round: self.rounds.number };
-        (self.rounds.under_way && self.booted == Recorded::Durable).then_some(read)
+        self.rounds.under_way.then_some(read)
     }
 
     #[cold]
@@ -331,6 +341,12 @@ impl Raft<'_> {
             return count(&mut self.refusals.stale_answer);
         }
         self.complete_round(now, answer.index);
+    }
+
+    /// What this node can do, and that it has promised to elect nobody else for a while, if it has.
+    pub(super) fn capabilities(&self) -> Capabilities {
+        let Config { capabilities, lease_drift, .. } = self.config;
+        if lease_drift.is_some() { capabilities.with(Capabilities::PROMISES) } else { capabilities }
     }
 
     /// Whether a leader may rely on this node to elect nobody else.

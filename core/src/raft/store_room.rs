@@ -47,6 +47,12 @@ impl StoreRoom {
         self.space.free < self.space.capacity / 4 || self.clients < self.largest
     }
 
+    /// Whether entries of a client that take so many bytes ever fit: when half of the store is free.
+    pub(super) fn ever_takes_from_client(&self, bytes: usize, ring: usize) -> bool {
+        let half = Space { free: self.space.capacity / 2, ..self.space };
+        Self::new(&half, ring, self.largest).takes_from_client(bytes)
+    }
+
     /// Whether a client's entry fits, with all that is not durable yet `unflushed` bytes.
     pub(super) const fn takes_from_client(&self, unflushed: usize) -> bool {
         unflushed <= self.clients
@@ -63,9 +69,9 @@ impl Raft<'_> {
         if record_limit < self.store.largest {
             return Err(ConfigError::RecordTooSmall);
         }
-        let half = Space { free: space.capacity / 2, ..*space };
-        let room = StoreRoom::new(&half, self.ring.capacity(), self.store.largest);
-        if room.takes_from_client(room.largest) { Ok(()) } else { Err(ConfigError::LogTooSmall) }
+        let (ring, largest) = (self.ring.capacity(), self.store.largest);
+        let room = StoreRoom::new(space, ring, largest);
+        if room.ever_takes_from_client(largest, ring) { Ok(()) } else { Err(ConfigError::LogTooSmall) }
     }
 
     /// The store tells how much room it has and what is gone, after each write.

@@ -3,7 +3,7 @@
 use quoring_ring::{Position, Span, record_size};
 
 use super::snapshot::ChunkBatch;
-use super::{Raft, Rule, count};
+use super::{Raft, Recorded, Rule, count};
 use crate::event::Role;
 use crate::progress::{Due, Mode, Peer};
 use crate::types::{Instant, LogIndex, NodeId, Term};
@@ -186,7 +186,7 @@ impl Raft<'_> {
                 if let Some(message) = self.poll_for_follower(to) {
                     return self.frame(to, &message, frame);
                 }
-                if self.takes_due(to, Due::FORWARD) {
+                if self.booted == Recorded::Durable && self.takes_due(to, Due::FORWARD) {
                     return self.poll_forward(to, frame).map(Transmit::Frame);
                 }
                 None
@@ -221,10 +221,11 @@ impl Raft<'_> {
     /// What a follower says to its leader for clients' sake.
     fn poll_for_follower(&mut self, to: NodeId) -> Option<Message<'static>> {
         if self.takes_due(to, Due::CONFIRM_ANSWER) {
-            let (round, capabilities) = (self.following.confirm, self.config.capabilities);
+            let (round, capabilities) = (self.following.confirm, self.capabilities());
             return Some(Message::ConfirmAnswer(Confirm { round, capabilities }));
         }
-        if self.takes_due(to, Due::READ)
+        if self.booted == Recorded::Durable
+            && self.takes_due(to, Due::READ)
             && let Some(read) = self.read_request()
         {
             return Some(Message::Read(read));
