@@ -75,7 +75,8 @@ fn traces_elect_leaders_commit_entries_install_snapshots_and_lose_power() {
 /// The proof that model and oracles would see a broken rule. Some faults are the drivers': the simulator sees those.
 #[test]
 fn every_planted_fault_is_seen() {
-    let elsewhere = [Planted::ApplyAccepted, Planted::SkipRestore, Planted::StaleLease, Planted::StreamGap];
+    let elsewhere =
+        [Planted::ApplyAccepted, Planted::SkipRestore, Planted::StaleLease, Planted::StreamGap, Planted::ApplyTwice];
     for fault in Planted::ALL.into_iter().filter(|fault| !elsewhere.contains(fault)) {
         let sees = |reference| {
             let broken = |seed| Settings { planted: Some(fault), ..roomy(seed) };
