@@ -4,15 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use quoring_core::wire::{Frame, Message};
 use quoring_core::{
-    Chunk, ClusterId, Config, Duration, EntryId, Event, Instant, LogIndex, NodeId, NodeSet, ProposeError, Snapshot,
-    Stored, Term,
+    Admit, Capabilities, Chunk, ClientId, ClusterId, Config, Duration, EntryId, Event, ForwardError, Instant, LogIndex,
+    NodeId, NodeSet, ProposeError, Raft, ReadError, RequestId, Snapshot, Stored, Term, TransferError, WindowError,
 };
-use quoring_ring::Position;
+use quoring_ring::{Kind, Position};
 
-use crate::disk::Disk;
+use crate::clients::Clients;
+use crate::disk::{Disk, digest};
 use crate::memory::RingSize;
 use crate::network::{InFlight, Network};
-use crate::node::Node;
+use crate::node::{Node, WindowSize};
 use crate::oracle::Oracle;
 use crate::replicator::{Made, Making};
 
@@ -40,6 +41,16 @@ pub struct Settings {
     pub max_in_flight: usize,
     /// Bytes in flight to a peer.
     pub max_in_flight_bytes: u32,
+    /// The drift in parts per million that leases allow for; none without leases.
+    pub lease_drift: Option<u32>,
+    /// Nodes without leases all the same.
+    pub unleased: NodeSet,
+    /// Nodes that do not know entries which name their client.
+    pub unable: NodeSet,
+    /// The memory of followers for what their clients forward.
+    pub window: WindowSize,
+    /// Decides about commands.
+    pub admit: Admit,
     /// The fault that all nodes have.
     #[cfg(feature = "planted-faults")]
     pub planted: Option<quoring_core::Planted>,
@@ -49,8 +60,12 @@ pub struct Settings {
 pub struct Cluster {
     /// How it was made.
     pub settings: Settings,
-    /// The one time of all nodes.
+    /// The time; each node's clock shows its own, see [`clock`](Self::clock).
     pub now: Instant,
+    /// How many parts per million faster than time the clocks of nodes run. Fixed before they start.
+    pub drift: BTreeMap<NodeId, i64>,
+    /// Reads and windows of the nodes' clients.
+    pub clients: Clients,
     /// The nodes.
     pub nodes: BTreeMap<NodeId, Node>,
     /// The links.
@@ -93,6 +108,11 @@ impl Settings {
             seed: 0,
             max_in_flight: quoring_core::IN_FLIGHT,
             max_in_flight_bytes: 64 * 1024,
+            lease_drift: None,
+            unleased: NodeSet::EMPTY,
+            unable: NodeSet::EMPTY,
+            window: WindowSize { bytes: 256, pipelines: true },
+            admit: |_| Ok(()),
             #[cfg(feature = "planted-faults")]
             planted: None,
         }
@@ -100,6 +120,9 @@ impl Settings {
 
     fn config(&self, id: NodeId) -> Config {
         Config {
+            lease_drift: self.lease_drift.filter(|_| !self.unleased.contains(id)),
+            capabilities: if self.unable.contains(id) { Capabilities::NONE } else { Capabilities::ALL },
+            admit: self.admit,
             seed: self.seed,
             snapshot_after: self.snapshot_after,
             origin: self.origin,
@@ -121,6 +144,8 @@ impl Cluster {
         Self {
             settings,
             now: Instant(1),
+            drift: BTreeMap::new(),
+            clients: Clients::default(),
             nodes,
             network: Network::default(),
             oracle: Oracle::new(CLUSTER, settings.voters.len() as usize, settings.base.index),
@@ -148,8 +173,8 @@ impl Cluster {
 
     /// The node gets power.
     pub fn start(&mut self, id: NodeId) {
-        let (settings, now) = (self.settings, self.now);
-        self.node(id).start(settings.config(id), settings.ring, settings.frame, now);
+        let (settings, now) = (self.settings, self.clock(id));
+        self.node(id).start(settings.config(id), settings.ring, settings.frame, settings.window, now);
         self.react(id);
     }
 
@@ -169,7 +194,7 @@ impl Cluster {
 
     /// These bytes arrive at the node.
     pub fn hand_in(&mut self, to: NodeId, bytes: &[u8]) {
-        let now = self.now;
+        let now = self.clock(to);
         self.node(to).receive(now, bytes);
         if !self.slow_chunks.contains(to) {
             self.node(to).store();
@@ -187,7 +212,7 @@ impl Cluster {
 
     /// The core of the node learns what became of the piece of a snapshot that was stored; `None` if none was.
     pub fn tell_stored(&mut self, id: NodeId) -> Option<(Chunk, Stored)> {
-        let now = self.now;
+        let now = self.clock(id);
         let told = self.node(id).tell_stored(now);
         self.react(id);
         told
@@ -209,9 +234,8 @@ impl Cluster {
 
     /// Time goes on to the node's deadline, and only this node notices. `None` if it waits for nothing.
     pub fn time_out(&mut self, id: NodeId) -> Option<()> {
-        let deadline = self.nodes.get(&id)?.running.as_ref()?.raft.poll_timeout()?;
-        self.now = self.now.max(deadline);
-        let now = self.now;
+        self.now = self.now.max(self.deadline(id)?);
+        let now = self.clock(id);
         self.node(id).time_out(now);
         self.react(id);
         Some(())
@@ -227,6 +251,54 @@ impl Cluster {
         result
     }
 
+    /// A client of the node wants to read; its name.
+    ///
+    /// # Errors
+    /// As the core says; also without power.
+    pub fn read(&mut self, id: NodeId) -> Result<u32, ReadError> {
+        let (now, asked) = (self.clock(id), self.oracle.committed());
+        let round = self.node(id).ask(|raft| raft.read(now)).unwrap_or(Err(ReadError::Halted))?;
+        let name = self.clients.wait(id, round, asked);
+        self.react(id);
+        Ok(name)
+    }
+
+    /// A client of a follower opens the window to the leader.
+    ///
+    /// # Errors
+    /// As the core says; also without power.
+    pub fn open(&mut self, id: NodeId) -> Result<ClientId, WindowError> {
+        self.ask(id, Raft::open_window).unwrap_or(Err(WindowError::Halted))
+    }
+
+    /// Commands go into the window as one batch of its stream; the number of the first.
+    ///
+    /// # Errors
+    /// As the core says; also without power.
+    pub fn forward(&mut self, id: NodeId, commands: &[&[u8]]) -> Result<u32, ForwardError> {
+        let now = self.clock(id);
+        let Some(window) = self.node(id).ask(|raft| raft.window()) else { return Err(ForwardError::Closed) };
+        let request = |number| RequestId { client: window.client, sequence: number, table: 0 };
+        let numbers = (0..commands.len() as u32).map(|more| window.next.wrapping_add(more));
+        let requests = numbers.clone().map(request).zip(commands.iter().copied());
+        let first = self.node(id).ask(|raft| raft.forward(now, Kind::Stream, requests)).expect("it has power")?;
+        assert_eq!(first, window.next, "items are numbered in order");
+        for (number, command) in numbers.zip(commands) {
+            let more = number.wrapping_sub(first) as usize + 1 < commands.len();
+            self.oracle.put(window.client, number, digest(command), more);
+        }
+        self.react(id);
+        Ok(first)
+    }
+
+    /// The leader begins to hand over; to whom.
+    ///
+    /// # Errors
+    /// As the core says; also without power.
+    pub fn transfer(&mut self, id: NodeId, to: Option<NodeId>) -> Result<NodeId, TransferError> {
+        self.ask(id, |raft, now| raft.transfer(now, to)).unwrap_or(Err(TransferError::Halted))
+    }
+
     /// The node's log writer takes up to `records` records; the name of the write, if there were any.
     pub fn write(&mut self, id: NodeId, records: usize) -> Option<u32> {
         self.writes += 1;
@@ -236,7 +308,7 @@ impl Cluster {
 
     /// The write is done; how many records became durable by it, if there was such a write.
     pub fn complete(&mut self, id: NodeId, write: u32) -> Option<usize> {
-        let now = self.now;
+        let now = self.clock(id);
         let done = self.node(id).complete(now, write);
         self.react(id);
         done
@@ -244,7 +316,7 @@ impl Cluster {
 
     /// Writes up to `records` pending records of the node; how many.
     pub fn flush(&mut self, id: NodeId, records: usize) -> usize {
-        let now = self.now;
+        let now = self.clock(id);
         let done = self.node(id).flush(now, records);
         self.react(id);
         done
@@ -255,6 +327,34 @@ impl Cluster {
         let applied = self.node(id).apply();
         self.oracle.applied(&applied);
         self.oracle.stepped(id, &self.nodes);
+        // There may be room again for what was forwarded.
+        self.replicate(id);
+    }
+
+    /// What the clock of the node shows.
+    #[must_use]
+    pub fn clock(&self, id: NodeId) -> Instant {
+        const MILLION: i128 = 1_000_000;
+        let drift = i128::from(self.drift.get(&id).copied().unwrap_or(0));
+        Instant((i128::from(self.now.0) * (MILLION + drift) / MILLION) as u64)
+    }
+
+    /// When the clock of the node shows its deadline; `None` if it waits for nothing.
+    #[must_use]
+    pub fn deadline(&self, id: NodeId) -> Option<Instant> {
+        const MILLION: i128 = 1_000_000;
+        let deadline = i128::from(self.nodes.get(&id)?.running.as_ref()?.raft.poll_timeout()?.0);
+        let drift = i128::from(self.drift.get(&id).copied().unwrap_or(0));
+        // The first moment at which it does.
+        Some(Instant(((deadline * MILLION + MILLION + drift - 1) / (MILLION + drift)) as u64))
+    }
+
+    /// A client of the node does something with its core; `None` without power.
+    pub fn ask<T>(&mut self, id: NodeId, ask: impl FnOnce(&mut Raft<'static>, Instant) -> T) -> Option<T> {
+        let now = self.clock(id);
+        let answer = self.node(id).ask(|raft| ask(raft, now));
+        self.react(id);
+        answer
     }
 
     /// The store of the node fails.
@@ -267,7 +367,7 @@ impl Cluster {
 
     /// The replicator plans a frame and stops there; whether there was anything to send.
     pub fn plan(&mut self, from: NodeId, to: NodeId) -> bool {
-        let (now, size) = (self.now, self.settings.frame);
+        let (now, size) = (self.clock(from), self.settings.frame);
         let Some(running) = &mut self.node(from).running else { return false };
         let making = Making::plan(running, now, to, size);
         let planned = making.is_some();
@@ -285,7 +385,7 @@ impl Cluster {
 
     /// The replicator goes on with its plan to the end. `None` if it has none.
     pub fn finish(&mut self, from: NodeId, to: NodeId) -> Option<Made> {
-        let (now, making) = (self.now, self.making.remove(&(from, to))?);
+        let (now, making) = (self.clock(from), self.making.remove(&(from, to))?);
         let made = making.finish(self.node(from), now);
         if let Made::Frame(bytes) = &made {
             self.send(from, to, bytes.clone());
@@ -330,7 +430,7 @@ impl Cluster {
         let (end, all) = (self.now + span, self.settings.voters);
         loop {
             self.settle(all);
-            let deadline = |node: &Node| Some((node.running.as_ref()?.raft.poll_timeout()?, node.id));
+            let deadline = |node: &Node| Some((self.deadline(node.id)?, node.id));
             match self.nodes.values().filter_map(deadline).min() {
                 Some((at, id)) if at <= end => drop(self.time_out(id)),
                 _ => break,
@@ -353,7 +453,7 @@ impl Cluster {
         loop {
             self.tell(id);
             self.replicate(id);
-            let now = self.now;
+            let now = self.clock(id);
             if self.slow_disks.contains(id) || self.node(id).flush(now, usize::MAX) == 0 {
                 break;
             }
@@ -363,6 +463,8 @@ impl Cluster {
             self.apply(id);
         }
         self.oracle.is_durable_on_a_quorum(&self.nodes);
+        let told = self.clients.stepped(id, &self.nodes[&id], &self.oracle);
+        self.lines.extend(told);
     }
 
     fn tell(&mut self, id: NodeId) {
@@ -400,7 +502,7 @@ impl Cluster {
     }
 
     fn make(&mut self, id: NodeId, peer: NodeId) -> Option<Made> {
-        let (now, size) = (self.now, self.settings.frame);
+        let (now, size) = (self.clock(id), self.settings.frame);
         let node = self.node(id);
         Some(Making::plan(node.running.as_mut()?, now, peer, size)?.finish(node, now))
     }

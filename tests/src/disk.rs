@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use quoring_core::{ClusterId, EntryId, LogIndex, NodeId, NodeSet, Recovered, Recovery, Snapshot, Space, Term};
+use quoring_core::{
+    ClientId, ClusterId, EntryId, LogIndex, NodeId, NodeSet, Recovered, Recovery, RequestId, Snapshot, Space, Term,
+};
 use quoring_ring::{DEFAULT_CRC32C, Header, Kind, Record, Records, extend};
 
 use crate::snapshots::{Refused, Snapshots, State};
@@ -17,6 +19,8 @@ pub struct Entry {
     pub kind: Kind,
     /// A hash of it and all entries before it.
     pub chain: u64,
+    /// Which item of which stream it is, and a hash of its command.
+    pub item: Option<(ClientId, u32, u64)>,
 }
 
 /// Entries after `base`, by index. Also those that were purged: it is what a log says, not what a disk holds.
@@ -86,7 +90,10 @@ impl Log {
         assert!(index > self.base() && index <= self.last().next(), "entry {index} after {}", self.last());
         self.entries.truncate((index.0 - self.base().0 - 1) as usize);
         let chain = chain(self.chain(index.previous()).unwrap_or_default(), record);
-        self.entries.push(Entry { term: Term(record.header.term), kind: record.header.kind, chain });
+        let (term, kind) = (Term(record.header.term), record.header.kind);
+        let request = RequestId::decode(record.payload).filter(|_| kind == Kind::Stream);
+        let item = request.map(|(request, command)| (request.client, request.sequence, digest(command)));
+        self.entries.push(Entry { term, kind, chain, item });
         Some(index)
     }
 }
@@ -96,6 +103,14 @@ impl Log {
 pub fn chain(before: u64, record: &Record<'_>) -> u64 {
     let mut hasher = DefaultHasher::new();
     (before, record.header.term, record.header.kind, record.payload).hash(&mut hasher);
+    hasher.finish()
+}
+
+/// A hash of a command.
+#[must_use]
+pub fn digest(command: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    command.hash(&mut hasher);
     hasher.finish()
 }
 

@@ -9,6 +9,7 @@
 //!                       +--> model      oracle
 //! ```
 
+pub mod clients;
 pub mod cluster;
 pub mod disk;
 pub mod memory;

@@ -12,6 +12,15 @@ use crate::disk::{Disk, Log, chain, name};
 use crate::memory::{RingSize, ring};
 use crate::snapshots::{Refused, State};
 
+/// The memory of a follower for what its clients forward.
+#[derive(Clone, Copy, Debug)]
+pub struct WindowSize {
+    /// Bytes of it.
+    pub bytes: usize,
+    /// Whether a second frame may leave before the first is answered.
+    pub pipelines: bool,
+}
+
 /// A node, running or without power.
 pub struct Node {
     /// Who it is.
@@ -88,7 +97,7 @@ impl Node {
     ///
     /// # Panics
     /// The configuration is refused, or there is no such ring.
-    pub fn start(&mut self, config: Config, size: RingSize, frame: usize, now: Instant) {
+    pub fn start(&mut self, config: Config, size: RingSize, frame: usize, window: WindowSize, now: Instant) {
         let recovered: Recovered = self.disk.recover(config.cluster);
         let found = ((recovered.term, recovered.vote), recovered.last);
         assert_eq!(found, (self.disk.vote(), self.recovers()), "recovery finds what is durable");
@@ -98,6 +107,7 @@ impl Node {
         let peers: &'static mut [Peer] = Vec::leak((0..config.voters.len()).map(|_| Peer::EMPTY).collect());
         let mut raft = Raft::new(config, frame, recovered, writer, peers, now).expect("a sane configuration");
         raft.handle_space(&self.disk.space());
+        raft.lend_window(Vec::leak(vec![0; window.bytes]), window.pipelines);
         let running = self.running.insert(Running {
             raft,
             reader,
@@ -218,6 +228,14 @@ impl Node {
         result
     }
 
+    /// A client of the node does something with its core; `None` without power.
+    pub fn ask<T>(&mut self, ask: impl FnOnce(&mut Raft<'static>) -> T) -> Option<T> {
+        let running = self.running.as_mut()?;
+        let answer = ask(&mut running.raft);
+        running.absorb(&self.disk);
+        Some(answer)
+    }
+
     /// The log writer takes up to `records` pending ones, and is not done with them; `None` if there are none.
     pub fn write(&mut self, name: u32, records: usize) -> Option<Write> {
         let running = self.running.as_mut()?;
@@ -268,6 +286,10 @@ impl Node {
         let mut applied = Vec::new();
         while let Some(next) = running.next_applied(&self.disk) {
             applied.push(next);
+        }
+        if !applied.is_empty() {
+            running.raft.resume_intakes();
+            running.absorb(&self.disk);
         }
         applied
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use quoring_core::wire::{Append, AppendAnswer, InstallSnapshot, Message};
-use quoring_core::{ClusterId, LogIndex, NodeId, Role, Status, Term};
+use quoring_core::{ClientId, ClusterId, LogIndex, NodeId, Role, Status, Term, WindowStatus};
 use quoring_ring::{Header, Records};
 
 use crate::disk::{Disk, Entry, Log};
@@ -25,6 +25,8 @@ pub struct Oracle {
     seen: BTreeMap<NodeId, Status>,
     /// Also across losses of power: where each node's log begins, and what its newest snapshot covers.
     kept: BTreeMap<NodeId, (LogIndex, LogIndex)>,
+    /// What was put into each window: a hash of each item, and whether the next one is of the same batch.
+    put: HashMap<(ClientId, u32), (u64, bool)>,
 }
 
 impl Oracle {
@@ -32,7 +34,7 @@ impl Oracle {
     #[must_use]
     pub fn new(cluster: ClusterId, voters: usize, base: LogIndex) -> Self {
         let (chains, leaders, seen, kept) = Default::default();
-        Self { cluster, voters, chains, committed: Vec::new(), base, leaders, seen, kept }
+        Self { cluster, voters, chains, committed: Vec::new(), base, leaders, seen, kept, put: HashMap::new() }
     }
 
     /// The last entry that is committed anywhere.
@@ -96,6 +98,43 @@ impl Oracle {
         }
     }
 
+    /// An item was put into a window: its number, a hash of it, and whether the next one is of the same batch.
+    pub fn put(&mut self, client: ClientId, number: u32, digest: u64, more: bool) {
+        self.put.insert((client, number), (digest, more));
+    }
+
+    /// A client that asked when everything up to `asked` was committed may read at `index`.
+    ///
+    /// # Panics
+    /// It would not see that, or see more than is committed.
+    pub fn may_read(&self, id: NodeId, asked: LogIndex, index: LogIndex) {
+        assert!(asked <= index, "node {id}: a stale read at {index}: {asked} was committed before it began (C12)");
+        assert!(index <= self.committed(), "node {id}: a read at {index}, which is not committed");
+    }
+
+    /// Whether a leader has committed an entry of its own term, and so knows of all that was committed before.
+    #[must_use]
+    pub fn commits_own(&self, log: &Log, status: &Status) -> bool {
+        self.term(log, status.committed) == Some(status.term)
+    }
+
+    /// A window's items from `before` on up to its `accepted` are said to be in the log of the leader of this term.
+    ///
+    /// # Panics
+    /// One is not.
+    pub fn accepted(&self, term: Term, window: &WindowStatus, before: u32) {
+        let taken = window.accepted.wrapping_sub(before);
+        let Some((_, log)) = self.leaders.get(&term).filter(|_| taken > 0) else {
+            assert_eq!(taken, 0, "items of {} are accepted, and nobody leads", window.client);
+            return;
+        };
+        let items = log.iter().filter_map(|(_, entry)| entry.item).filter(|item| item.0 == window.client);
+        let last = items.map(|item| item.1).last();
+        // A window may have brought items of sessions too, which have other numbers; then this says nothing.
+        let fine = last.is_none_or(|last| window.accepted.wrapping_sub(last) as i32 <= 1);
+        assert!(fine || log.base() > self.base, "{window:?}, but the leader's log has it up to {last:?} only");
+    }
+
     /// The application was given entries and snapshots.
     ///
     /// # Panics
@@ -139,7 +178,7 @@ impl Oracle {
             assert_eq!(durable_term, term, "the term of a frame is durable: {}", frame.describe(self.cluster));
         }
         match &decoded.message {
-            Message::Vote(request) => {
+            Message::Vote(request) | Message::VoteByLeave(request) => {
                 assert_eq!((request.term, vote), (term, Some(frame.from)), "a candidate's own vote is durable (E3)")
             }
             Message::VoteAnswer(answer) if answer.granted => {
@@ -151,8 +190,36 @@ impl Oracle {
             Message::SnapshotAnswer(_) => {
                 assert_eq!(self.leaders.get(&term).map(|leader| leader.0), Some(frame.to), "answers go to the leader");
             }
+            Message::Read(read) => self.asks(read.boot, frame, nodes),
+            Message::Forward(forward) => {
+                assert_eq!(forward.client.node(), Some(frame.from), "own clients only (C10)");
+                self.asks(forward.client.boot(), frame, nodes);
+            }
+            Message::ReadAnswer(answer) => {
+                assert!(answer.index <= self.committed(), "not committed: {}", frame.describe(self.cluster));
+                self.leads(term, frame);
+            }
+            Message::Confirm(_) | Message::CampaignNow(_) | Message::ForwardAnswer(_) => self.leads(term, frame),
+            Message::ConfirmAnswer(_) => {
+                assert_eq!(self.leaders.get(&term).map(|leader| leader.0), Some(frame.to), "answers go to the leader");
+            }
             _ => {}
         }
+    }
+
+    /// A question leaves when the boot that asks it is durable, so that no other will have its number.
+    fn asks(&self, boot: u32, frame: &InFlight, nodes: &BTreeMap<NodeId, Node>) {
+        let durable = nodes[&frame.from].disk.boot();
+        assert!(
+            durable.wrapping_sub(boot) as i32 >= 0,
+            "boot {boot} is durable (R15): {}",
+            frame.describe(self.cluster)
+        );
+    }
+
+    fn leads(&self, term: Term, frame: &InFlight) {
+        let leader = self.leaders.get(&term).map(|leader| leader.0);
+        assert_eq!(leader, Some(frame.from), "only the leader says so: {}", frame.describe(self.cluster));
     }
 
     /// An append holds entries of one leader's log only, and no commit index above what is committed and what the peer holds.
@@ -257,9 +324,16 @@ impl Oracle {
     }
 
     fn match_logs(&mut self, log: &Log) {
+        let (mut streams, is_whole) = (HashMap::new(), log.base() == self.base);
         for (index, entry) in log.iter() {
             let known = *self.chains.entry((index, entry.term)).or_insert(entry.chain);
             assert_eq!(known, entry.chain, "two logs differ at or below {}-{index} (log matching)", entry.term);
+            let Some((client, number, digest)) = entry.item else { continue };
+            let expected = streams.get(&client).copied().unwrap_or(if is_whole { 0 } else { number });
+            assert_eq!(number, expected, "entry {index}: stream {client} has a gap, or something twice (C1)");
+            let put = self.put.get(&(client, number)).map(|put| put.0);
+            assert_eq!(put, Some(digest), "entry {index}: nobody put that into {client}");
+            streams.insert(client, number.wrapping_add(1));
         }
     }
 
@@ -287,6 +361,9 @@ impl Oracle {
                 "the leader of term {term} lacks a committed entry (leader completeness)"
             );
         }
+        let last = log.get(log.last()).and_then(|entry| entry.item);
+        let half = last.and_then(|(client, number, _)| self.put.get(&(client, number))).is_some_and(|put| put.1);
+        assert!(!half, "the leader of term {term} takes half of a batch (C4)");
         self.leaders.insert(term, (id, log.clone()));
     }
 

@@ -94,9 +94,8 @@ fn messages<'b>(records: [&'b [u8]; 2], items: &'b [u8]) -> Vec<(u8, u32, Messag
     let by_leave = VoteRequest { term: Term(8), last: LogIndex(9), last_term: Term(7) };
     let opening = Forward { client: client(1), first: 0, capabilities: Capabilities::CLIENTS, items: &[] };
     let taken = ForwardAnswer { client: client(1), next: 6, state: Intake::Open };
-    let with = |records: &'b [u8]| {
-        Message::Append(Append { respond: false, bytes: records.len() as u16, records, ..append })
-    };
+    let with =
+        |records: &'b [u8]| Message::Append(Append { respond: false, bytes: records.len() as u16, records, ..append });
     vec![
         (1, 6, Message::PreVote(request)),
         (1, 7, Message::Vote(request)),

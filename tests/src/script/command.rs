@@ -2,6 +2,9 @@
 //!
 //! ```text
 //! cluster 1..5 [ring UNITSxSLOTS] [frame BYTES] [origin POSITION] [base TERM-INDEX] [window APPENDS] [window-bytes BYTES] [snapshot-after ENTRIES]
+//!            ... [lease PPM] [clients BYTES] [pipelines no] [unable NODE]: leases, the memory of followers' windows, who does not know what clients send
+//! boot NODE NUMBER              a boot number that its disk remembers; before the start
+//! clock NODE PPM                its clock runs so much faster than time; before the start
 //! blank NODE                    a new disk under a known name: it has not even the base
 //! log 1: 1 1 4, term 6          what the disk holds before the start: the terms of its entries, and a later term
 //! start [NODES] [ring UNITSxSLOTS]   power; after a crash from what is durable
@@ -16,6 +19,12 @@
 //! elect NODE [with NODES]       timeout, then the votes of these nodes; appends stay on their way
 //! settle [NODES]                frames are delivered until there are none, those from or to others dropped; time stands still
 //! propose NODE TEXT | propose NODE BYTES bytes [N times]
+//!
+//! propose-request NODE session TEXT      a new client proposes; propose-batch NODE TEXTS...
+//! read NODE                     a client wants to read: `r1`; what becomes of it is shown when it is known
+//! transfer NODE [to NODE]       the leader hands over
+//! open NODE, forward NODE TEXTS..., close NODE    a follower's window; texts of one command are one batch
+//! window NODE                   how far it has come
 //!
 //! frames [WHICH]                what is on its way; WHICH is *, f7, 1>2, *>2, 1>*, a kind, first, last: all must fit
 //! deliver, drop, duplicate, corrupt, postpone WHICH
@@ -37,10 +46,12 @@
 use std::str::FromStr;
 
 use quoring_core::wire::{AppendAnswer, AppendRefusal, Envelope, Message};
-use quoring_core::{Duration, EntryId, LogIndex, NodeId, NodeSet, Stored, Term};
+use quoring_core::{
+    Closed, Duration, EntryId, LogIndex, NodeId, NodeSet, ProposeError, Rejection, RequestId, Stored, Term,
+};
 use quoring_ring::{Checksum, DEFAULT_CRC32C, HEADER, Header, Kind, Position};
 
-use super::show::{refusals_line, status_line};
+use super::show::{refusals_line, status_line, window_line};
 use crate::cluster::{CLUSTER, Cluster, Settings};
 use crate::disk::Disk;
 use crate::memory::RingSize;
@@ -82,6 +93,20 @@ impl Player {
             "wait" => cluster.now = cluster.now + Duration::from_millis(number(words)),
             "run" | "elect" | "settle" => happen(cluster, command, words),
             "propose" => propose(cluster, words),
+            "propose-request" | "propose-batch" | "read" | "transfer" | "open" | "forward" | "close" | "window" => {
+                use_as_client(cluster, command, words);
+            }
+            "clock" => {
+                let id = node(words);
+                assert!(cluster.nodes[&id].running.is_none(), "clocks are set before the start");
+                cluster.drift.insert(id, parse(words.next().expect("PPM")));
+            }
+            "boot" => {
+                let (id, boot) = (node(words), number(words));
+                let disk = &mut cluster.node(id).disk;
+                let (term, vote) = disk.vote();
+                disk.push(record(Kind::Vote, term.0, boot, vote.map_or(0, |vote| 0x80 | vote.get())));
+            }
             "frames" | "deliver" | "drop" | "duplicate" | "corrupt" | "postpone" => {
                 handle_frames(cluster, command, words)
             }
@@ -130,10 +155,26 @@ fn settings(words: &mut Words<'_>) -> Settings {
             "window" => settings.max_in_flight = parse(value),
             "window-bytes" => settings.max_in_flight_bytes = parse(value),
             "seed" => settings.seed = parse(value),
+            "lease" => settings.lease_drift = Some(parse(value)),
+            "clients" => settings.window.bytes = parse(value),
+            "pipelines" => settings.window.pipelines = value != "no",
+            "unable" => settings.unable.insert(NodeId::new(parse(value)).expect("0..=31")),
+            "refuses" => {
+                assert_eq!(value, "!", "commands that begin with it");
+                settings.admit = refuse_shouting;
+            }
             _ => panic!("no setting {word}"),
         }
     }
     settings
+}
+
+/// Admission of scripts: what begins with `!` is refused, for the reason of its second byte's number.
+fn refuse_shouting(command: &[u8]) -> Result<(), Rejection> {
+    match command {
+        [b'!', reason, ..] => Err(Rejection(reason.wrapping_sub(b'0'))),
+        _ => Ok(()),
+    }
 }
 
 fn ring_size(value: &str) -> RingSize {
@@ -215,6 +256,58 @@ fn propose(cluster: &mut Cluster, words: &mut Words<'_>) {
     }
     let line = if times == 1 { last } else { format!("{taken} taken, {last}") };
     cluster.lines.insert(0, line);
+}
+
+fn use_as_client(cluster: &mut Cluster, command: &str, words: &mut Words<'_>) {
+    let id = node(words);
+    let line = match command {
+        "read" => match cluster.read(id) {
+            Ok(name) => format!("r{name}"),
+            Err(error) => format!("refused: {error:?}"),
+        },
+        "transfer" => {
+            let to = follows(words, "to").then(|| node(words));
+            cluster
+                .transfer(id, to)
+                .map_or_else(|error| format!("refused: {error:?}"), |to| format!("hands over to {to}"))
+        }
+        "open" => {
+            cluster.open(id).map_or_else(|error| format!("refused: {error:?}"), |client| format!("window {client}"))
+        }
+        "close" => {
+            cluster.ask(id, |raft, _| raft.close_window(Closed::Owner));
+            return;
+        }
+        "window" => window_line(&cluster.nodes[&id]),
+        "propose-request" => {
+            assert!(follows(words, "session"), "the kind");
+            let text = words.next().unwrap_or_default().as_bytes();
+            let proposed = cluster.ask(id, |raft, _| {
+                let client = raft.new_client();
+                raft.propose_request(Kind::Session, &RequestId { client, sequence: 0, table: 4 }, text)
+            });
+            said(proposed.expect("it has power"))
+        }
+        _ => {
+            let texts: Vec<&[u8]> = words.by_ref().map(str::as_bytes).collect();
+            if command == "propose-batch" {
+                let proposed = cluster.ask(id, |raft, _| raft.propose_batch(texts.iter().copied()));
+                said(proposed.expect("it has power"))
+            } else {
+                let all = texts.len() as u32;
+                let first = cluster.forward(id, &texts);
+                first.map_or_else(
+                    |error| format!("refused: {error:?}"),
+                    |first| format!("items {first}..{}", first.wrapping_add(all)),
+                )
+            }
+        }
+    };
+    cluster.lines.insert(0, line);
+}
+
+fn said(proposed: Result<EntryId, ProposeError>) -> String {
+    proposed.map_or_else(|error| format!("refused: {error}"), |id| format!("{}-{}", id.term, id.index))
 }
 
 fn handle_frames(cluster: &mut Cluster, command: &str, words: &mut Words<'_>) {

@@ -60,6 +60,16 @@ fn log_behind(log: &Log, start: LogIndex, durable: LogIndex) -> String {
     if parts.is_empty() { "nothing".into() } else { parts.join(" ") }
 }
 
+/// The window of a follower: `2.1.1 Open: 1 in the log, 3 sent, 4 given`.
+pub(super) fn window_line(node: &Node) -> String {
+    let Some(running) = &node.running else { return format!("{} has no power", node.id) };
+    let window = running.raft.window();
+    format!(
+        "{} {:?}: {} in the log, {} sent, {} given",
+        window.client, window.state, window.accepted, window.sent, window.next
+    )
+}
+
 /// One line with the counters that are not zero; none if all are.
 pub(super) fn refusals_line(node: &Node) -> Option<String> {
     let Refusals {
