@@ -1,5 +1,8 @@
 //! The clients that wait for their entries: a fixed table, so that their number costs no memory (P15).
 
+#[cfg(test)]
+mod tests;
+
 use quoring_core::{ClientId, EntryId, LogIndex};
 use quoring_ring::Kind;
 

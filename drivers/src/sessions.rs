@@ -4,6 +4,8 @@
 //! on restarts, or on which node the client talks to.
 
 mod image;
+#[cfg(test)]
+mod tests;
 
 use quoring_core::{ClientId, LogIndex, RequestId};
 
