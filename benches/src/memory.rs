@@ -1,6 +1,7 @@
 //! `memory [TARGET]`: the RAM of a node on a 32-bit target, read off the object file that the compiler made, and where it lies.
 //!
-//! A member of a three-node cluster must fit 6 KiB, and every configuration must be all zero and so lie in `.bss` (F4); else the exit code is 1.
+//! A member of a three-node cluster with 8 sessions and 16 waiting clients must fit 8 KiB, and every configuration must be all zero and so lie in `.bss` (F4); else
+//! the exit code is 1.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -9,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use object::read::archive::ArchiveFile;
 use object::{Object, ObjectSection, ObjectSymbol, SectionKind};
 
-const LIMIT: u64 = 6 * 1024;
+const LIMIT: u64 = 8 * 1024;
 
 struct Static {
     name: &'static str,
@@ -19,17 +20,17 @@ struct Static {
 
 const STATICS: [Static; 3] = [
     Static {
-        name: "3 nodes: 2 KiB ring, 64 slots, frames of 256 bytes, 8 clients",
+        name: "3 nodes: 2 KiB ring, 64 slots, frames of 256 bytes, 16 clients, 8 sessions",
         symbol: "THREE_NODES",
         limit: Some(LIMIT),
     },
     Static {
-        name: "5 nodes: 8 KiB ring, 256 slots, frames of 512 bytes, 16 clients",
+        name: "5 nodes: 8 KiB ring, 256 slots, frames of 512 bytes, 16 clients, 8 sessions",
         symbol: "FIVE_NODES",
         limit: None,
     },
     Static {
-        name: "3 nodes: 512-byte ring, 16 slots, frames of 128 bytes, 2 clients",
+        name: "3 nodes: 512-byte ring, 16 slots, frames of 128 bytes, 2 clients, 2 sessions",
         symbol: "SMALLEST",
         limit: None,
     },

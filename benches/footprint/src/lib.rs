@@ -6,19 +6,19 @@ use quoring::store::ReadError;
 use quoring::{Clock, Instant, LogIndex, LogStore, NodeId, Platform, Resources, Transport};
 use static_cell::ConstStaticCell;
 
-/// A three-node member: 2 KiB of ring, 64 slots, frames of 256 bytes, 8 waiting clients.
+/// A three-node member: 2 KiB of ring, 64 slots, frames of 256 bytes, 16 waiting clients, 8 sessions.
 #[used]
-pub static THREE_NODES: ConstStaticCell<Resources<'static, Bare, 256, 64, 2, 256, 8>> =
+pub static THREE_NODES: ConstStaticCell<Resources<'static, Bare, 256, 64, 2, 256, 16, 8>> =
     ConstStaticCell::new(Resources::new());
 
-/// A five-node member: 8 KiB of ring, 256 slots, frames of 512 bytes, 16 waiting clients.
+/// A five-node member: 8 KiB of ring, 256 slots, frames of 512 bytes, 16 waiting clients, 8 sessions.
 #[used]
-pub static FIVE_NODES: ConstStaticCell<Resources<'static, Bare, 1024, 256, 4, 512, 16>> =
+pub static FIVE_NODES: ConstStaticCell<Resources<'static, Bare, 1024, 256, 4, 512, 16, 8>> =
     ConstStaticCell::new(Resources::new());
 
-/// The smallest three-node member that does useful work: 512 bytes of ring, 16 slots, frames of 128 bytes, 2 waiting clients.
+/// The smallest three-node member that does useful work: 512 bytes of ring, 16 slots, frames of 128 bytes, 2 waiting clients, 2 sessions.
 #[used]
-pub static SMALLEST: ConstStaticCell<Resources<'static, Bare, 64, 16, 2, 128, 2>> =
+pub static SMALLEST: ConstStaticCell<Resources<'static, Bare, 64, 16, 2, 128, 2, 2>> =
     ConstStaticCell::new(Resources::new());
 
 /// Devices that take no memory.
