@@ -282,9 +282,9 @@ fn use_as_client(cluster: &mut Cluster, command: &str, words: &mut Words<'_>) {
         "propose-request" => {
             assert!(follows(words, "session"), "the kind");
             let text = words.next().unwrap_or_default().as_bytes();
-            let proposed = cluster.ask(id, |raft, _| {
+            let proposed = cluster.ask(id, |raft, now| {
                 let client = raft.new_client();
-                raft.propose_request(Kind::Session, &RequestId { client, sequence: 0, table: 4 }, text)
+                raft.propose_request(now, Kind::Session, &RequestId { client, sequence: 0, table: 4 }, text)
             });
             said(proposed.expect("it has power"))
         }
