@@ -36,6 +36,8 @@ struct Reading {
 struct Seen {
     /// `client_news`.
     news: u32,
+    /// `window_news`.
+    window_news: u32,
     window: WindowStatus,
 }
 
@@ -60,7 +62,8 @@ impl Clients {
     pub fn stepped(&mut self, id: NodeId, node: &Node, oracle: &Oracle) -> Vec<String> {
         let Some(running) = &node.running else { return self.lose_power(id) };
         let mut lines = self.end_reads(id, running, oracle);
-        let now = Seen { news: running.raft.client_news(), window: running.raft.window() };
+        let raft = &running.raft;
+        let now = Seen { news: raft.client_news(), window_news: raft.window_news(), window: raft.window() };
         let before = self.seen.insert(id, now);
         let (state, accepted) = before.map_or((WindowState::Unused, 0), |before| {
             let same = before.window.client == now.window.client;
@@ -69,7 +72,7 @@ impl Clients {
         let changed = (now.window.state, now.window.accepted) != (state, accepted);
         let is_own_doing = now.window.state == WindowState::Opening;
         assert!(
-            !changed || is_own_doing || before.is_none_or(|before| before.news != now.news),
+            !changed || is_own_doing || before.is_none_or(|before| before.window_news != now.window_news),
             "node {id}: its clients are not told of {:?}",
             now.window
         );

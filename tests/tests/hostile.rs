@@ -1,9 +1,12 @@
 //! Whole, undamaged frames from members that say anything at all, against a live core in every role (scenario 60).
 
 use quoring_core::wire::{
-    Append, AppendAnswer, AppendRefusal, Envelope, InstallSnapshot, Message, SnapshotAnswer, VoteAnswer, VoteRequest,
+    Append, AppendAnswer, AppendRefusal, CampaignNow, Confirm, Envelope, Forward, ForwardAnswer, InstallSnapshot,
+    Intake, Item, Message, Read, ReadAnswer, SnapshotAnswer, VoteAnswer, VoteRequest,
 };
-use quoring_core::{EntryId, Instant, LogIndex, NodeId, NodeSet, Snapshot, Status, Term};
+use quoring_core::{
+    Capabilities, ClientId, EntryId, Instant, LogIndex, NodeId, NodeSet, Rejection, RequestId, Snapshot, Status, Term,
+};
 use quoring_ring::{Checksum, DEFAULT_CRC32C, Header, Kind, record_size};
 use quoring_tests::cluster::CLUSTER;
 use quoring_tests::node::Node;
@@ -11,7 +14,7 @@ use quoring_tests::random::Random;
 use quoring_tests::script::Player;
 
 /// How the node under test, node 2, comes to its role in a term above 1. Its log is 1-1 to 1-3 and then 2-4, all committed up to 1-3 at least.
-const ROLES: [(&str, &[&str]); 7] = [
+const ROLES: [(&str, &[&str]); 10] = [
     ("follower", &["elect 1", "settle", "propose 1 x"]),
     ("leader", &["elect 2", "settle", "propose 2 x"]),
     ("pre-candidate", &["elect 1", "settle", "wait 3000", "timeout 2"]),
@@ -22,13 +25,25 @@ const ROLES: [(&str, &[&str]); 7] = [
         &["elect 2", "settle", "run 200", "save 2 300 bytes", "purge 2", "propose 2 x", "wait 100", "timeout 2"],
     ),
     ("purged follower", &["elect 1", "settle", "run 200", "save 2 300 bytes", "purge 2", "propose 1 x"]),
+    (
+        "leader of clients",
+        &["elect 2", "settle", "open 1", "run 300", "forward 1 a", "settle", "cut 2>3", "read 2", "read 1"],
+    ),
+    ("leader that hands over", &["elect 2", "settle", "open 1", "run 300", "propose 2 x", "transfer 2 to 3"]),
+    ("follower with clients", &["elect 1", "settle", "open 2", "run 300", "forward 2 a b", "read 2", "wait 1"]),
 ];
 
-/// Kinds of messages that carry entries or pieces of snapshots; the others are below.
-const APPEND: u64 = 8;
-const CHUNK: u64 = 7;
+/// Kinds of messages that carry entries, commands or pieces of snapshots; the others are below.
+const APPEND: u64 = 16;
+const CHUNK: u64 = 15;
+const FORWARD: u64 = 14;
 /// How many kinds there are.
-const KINDS: u64 = 9;
+const KINDS: u64 = 17;
+
+/// The first client of the first boot of a node.
+const fn client(node: u8) -> u64 {
+    (node as u64) << 56 | 1 << 24 | 1
+}
 
 fn node(id: u8) -> NodeId {
     NodeId::new(id).expect("0..=31")
@@ -82,6 +97,25 @@ fn message(kind: u64, [a, b, c]: [u64; 3], [d, e]: [u32; 2], records: &[u8]) -> 
             hint_term: Term(c as u32),
         }),
         6 => Message::SnapshotAnswer(SnapshotAnswer { session: d, last: LogIndex(a), received: b }),
+        7 => Message::Confirm(Confirm { round: d, capabilities: Capabilities::from_bits(e) }),
+        8 => Message::ConfirmAnswer(Confirm { round: d, capabilities: Capabilities::from_bits(e) }),
+        9 => Message::Read(Read { boot: d, round: e }),
+        10 => Message::ReadAnswer(ReadAnswer { read: Read { boot: d, round: e }, index: LogIndex(a) }),
+        11 => Message::CampaignNow(CampaignNow { last: LogIndex(a) }),
+        12 => Message::VoteByLeave(request),
+        13 => {
+            let state = [Intake::Open, Intake::GoOn, Intake::Unsupported, Intake::TooLarge]
+                .get(c as usize)
+                .copied()
+                .unwrap_or(Intake::Rejected(Rejection(c as u8)));
+            Message::ForwardAnswer(ForwardAnswer { client: ClientId(a), next: d, state })
+        }
+        FORWARD => Message::Forward(Forward {
+            client: ClientId(a),
+            first: d,
+            capabilities: Capabilities::from_bits(e),
+            items: records,
+        }),
         CHUNK => Message::InstallSnapshot(InstallSnapshot { snapshot, offset: c, session: d, data: records }),
         _ => Message::Append(Append {
             prev: LogIndex(a),
@@ -93,6 +127,20 @@ fn message(kind: u64, [a, b, c]: [u64; 3], [d, e]: [u32; 2], records: &[u8]) -> 
             records,
         }),
     }
+}
+
+/// Items of a stream, or of sessions for every third number, in batches of two.
+fn items(client: u64, first: u64, count: u64) -> Vec<u8> {
+    let item = |above: u64| {
+        let sequence = first.wrapping_add(above) as u32;
+        let request = RequestId { client: ClientId(client), sequence, table: 0 };
+        let kind = if first % 3 == 2 { Kind::Session } else { Kind::Stream };
+        let mut bytes = [0; 64];
+        let more = above % 2 == 0 && above + 1 < count;
+        let len = Item::encode(kind, more, &request.encode(), b"evil", &mut bytes).expect("it fits");
+        bytes[..len].to_vec()
+    };
+    (0..count).flat_map(item).collect()
 }
 
 /// Bytes of one of the records.
@@ -124,6 +172,7 @@ fn record(kind: Kind, term: u32, index: u64, payload: &[u8]) -> Vec<u8> {
 /// Hands in a frame and looks at what must hold whatever it said.
 fn hand_in(node: &mut Node, now: Instant, bytes: &[u8], what: &dyn Fn() -> String) {
     let before = node.status().expect("it runs");
+    let given = node.running.as_ref().map(|running| running.raft.window());
     let committed = node.running.as_ref().and_then(|running| running.log().chain(before.committed));
     node.receive(now, bytes);
     assert_handles_chunk(node, now, bytes, what);
@@ -137,6 +186,10 @@ fn hand_in(node: &mut Node, now: Instant, bytes: &[u8], what: &dyn Fn() -> Strin
     assert!(kept == committed || running.log().base() > before.committed, "{}: what is committed stays", what());
     assert!(after.snapshot >= before.snapshot && after.start >= before.start, "{}: {before:?} {after:?}", what());
     assert!(after.committed <= after.last, "{}: {after:?}", what());
+    let window = running.raft.window();
+    let (accepted, sent) = (window.accepted, window.sent);
+    let in_order = window.next.wrapping_sub(accepted) >= window.next.wrapping_sub(sent);
+    assert!(in_order && given.is_some_and(|given| given.next == window.next), "{}: {window:?}", what());
     // What it answers, it can answer.
     let mut buffer = [0; 512];
     for peer in [1, 3].map(self::node) {
@@ -178,10 +231,13 @@ fn hostile_values_in_every_field_panic_nothing_and_undo_nothing() {
             for (from, entries) in [(1, 2), (3, 2), (1, 0), (3, 0)] {
                 let cluster = player.cluster();
                 let session = cluster.pipelines.get(&(node(1), node(2))).map_or(0, |&(_, session)| session);
-                // An append after 1-3, or a whole snapshot up to 2-100.
+                // An append after 1-3, a whole snapshot up to 2-100, or the items that come next in the window of the sender's first client.
                 let (mut long, mut short, mut term) = ([3, 3, 2], [session, 1], fresh.term.0);
-                if kind == CHUNK {
-                    (long, short) = ([100, PIECE * entries, 0], [session, fresh.term.0]);
+                match kind {
+                    CHUNK => (long, short) = ([100, PIECE * entries, 0], [session, fresh.term.0]),
+                    FORWARD => (long, short) = ([client(from), client(from), entries / 2], [entries as u32 / 2, 1]),
+                    8..14 => (long, short) = ([client(2), 3, 0], [1, 1]),
+                    _ => {}
                 }
                 match field {
                     0..3 => long[field] = value,
@@ -191,6 +247,7 @@ fn hostile_values_in_every_field_panic_nothing_and_undo_nothing() {
                 let record = |above: u64| record(Kind::Command, fresh.term.0, long[0].wrapping_add(above), b"evil");
                 let records: Vec<u8> = (1..=entries).flat_map(record).collect();
                 assert_eq!(records.len() as u64, PIECE * entries);
+                let records = if kind == FORWARD { items(long[1], long[2], entries) } else { records };
                 let message = message(kind, long, short, &records);
                 let (now, target) = (cluster.now, cluster.node(node(2)));
                 let what = || format!("{role}, from {from} in term {term}: {message:?}");
@@ -218,14 +275,22 @@ fn a_storm_of_random_messages_panics_nothing_and_undoes_nothing() {
                 nudge => (around + nudge).wrapping_sub(4),
             };
             let (last, own) = (status.last.0, u64::from(status.term.0));
-            let (long, short) =
+            let (mut long, mut short) =
                 ([near(last), near(last), near(own)], [near(u64::from(session)) as u32, near(own) as u32]);
+            let small = [near(4) as u32, near(4) as u32];
             // Terms rise by little, or there would soon be none left.
             let (term, kind) = (own as u32 + random.below(3) as u32 / 2, random.below(KINDS + 2).min(APPEND));
+            let (from, count) = (1 + 2 * random.below(2) as u8, random.below(4));
+            if (7..=FORWARD).contains(&kind) {
+                // Numbers of rounds, boots, items and clients are small.
+                let client = client(if kind == FORWARD { from } else { 2 }) + random.below(4) / 2;
+                (long, short) = ([client, client, small[0].into()], small);
+            }
             let record = |above: u64| record(Kind::Command, short[1], long[0].wrapping_add(above), b"evil");
-            let records: Vec<u8> = (1..=random.below(4)).flat_map(record).collect();
+            let records: Vec<u8> = (1..=count).flat_map(record).collect();
+            let records = if kind == FORWARD { items(long[1], short[0].into(), count) } else { records };
             let message = message(kind, long, short, &records);
-            let mut bytes = frame(1 + 2 * random.below(2) as u8, term.min(1 << 20), &message);
+            let mut bytes = frame(from, term.min(1 << 20), &message);
             if random.below(10) == 0 {
                 let place = random.below(bytes.len() as u64) as usize;
                 bytes[place] ^= 1 << random.below(8);

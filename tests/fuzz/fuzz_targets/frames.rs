@@ -10,8 +10,8 @@ use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
 use quoring_core::wire::{HEADER, VERSION};
 use quoring_core::{
-    ClusterId, Config, EntryId, Handled, Instant, LogIndex, NodeId, NodeSet, Peer, Raft, Recovered, Space, Status,
-    Stored, Term, Transmit,
+    Closed, ClusterId, Config, EntryId, Handled, Instant, LogIndex, NodeId, NodeSet, Peer, Raft, ReadRound, Recovered,
+    RequestId, Space, Status, Stored, Term, Transmit,
 };
 use quoring_ring::{Applier, Checksum, Flusher, Handles, Kind, Origin, Records, Storage, extend};
 
@@ -29,6 +29,14 @@ enum Step<'i> {
     Time(u16),
     /// A client proposes so many bytes.
     Propose(u8),
+    /// A client wants to read; what it is told then, it can.
+    Read,
+    /// A client opens the window to the leader, or closes it.
+    Window { open: bool },
+    /// So many commands of so many bytes go into the window, as one batch.
+    Forward { count: u8, len: u8 },
+    /// The node hands over, if it leads.
+    Transfer { to: u8 },
     /// What is accepted becomes durable.
     Flush,
     /// What is committed is applied.
@@ -57,6 +65,8 @@ struct Node<'a> {
     log: Log,
     fate: Fate,
     now: Instant,
+    /// Clients that wait.
+    reads: Vec<ReadRound>,
 }
 
 /// The terms of what was accepted, by index.
@@ -69,13 +79,17 @@ struct Log {
 fuzz_target!(|steps: Vec<Step<'_>>| {
     let crc = |_, _: &[u8]| 0;
     let id = NodeId::new(1).expect("a small number");
-    let config = Config { crc, snapshot_after: 16, ..Config::new(id, CLUSTER, NodeSet::first(3)) };
+    let config =
+        Config { crc, snapshot_after: 16, lease_drift: Some(100), ..Config::new(id, CLUSTER, NodeSet::first(3)) };
     let mut storage = Storage::<64, 16>::new();
     let Handles { writer, flusher, applier, .. } = storage.split(Origin::default(), Checksum::new(CLUSTER.0, crc));
     let mut peers = [Peer::EMPTY; 2];
-    let raft =
+    let mut window = [0; 200];
+    let mut raft =
         Raft::new(config, FRAME, Recovered::default(), writer, &mut peers, Instant(0)).expect("a sane configuration");
-    let mut node = Node { raft, flusher, applier, log: Log::default(), fate: Fate::Stored, now: Instant(0) };
+    raft.lend_window(&mut window, true);
+    let mut node =
+        Node { raft, flusher, applier, log: Log::default(), fate: Fate::Stored, now: Instant(0), reads: Vec::new() };
     for step in &steps {
         node.play(step);
     }
@@ -92,6 +106,10 @@ impl Node<'_> {
         assert!(after.term >= before.term && after.committed >= before.committed, "{before:?} {after:?}");
         assert!(!after.accepted.precedes(before.accepted), "{before:?} {after:?}");
         assert_eq!(self.log.last(), after.last, "the log is what was accepted");
+        let window = self.raft.window();
+        let (left, unsent) = (window.next.wrapping_sub(window.accepted), window.next.wrapping_sub(window.sent));
+        assert!(unsent <= left, "what was not sent was not accepted: {window:?}");
+        self.reads.retain(|&round| self.raft.poll_read(round).is_none());
         for (index, term) in committed {
             assert!(
                 index <= self.log.start.index.0 || self.log.terms.get(&index) == Some(&term),
@@ -105,7 +123,7 @@ impl Node<'_> {
         match *step {
             Step::Frame { kind, from, term, body } => {
                 let term = status.term.0.wrapping_add_signed(term.into());
-                let mut frame = vec![0, 0, 0, 0, VERSION, kind % 16, from % 4, 1];
+                let mut frame = vec![0, 0, 0, 0, VERSION, kind % 20, from % 4, 1];
                 frame.extend(CLUSTER.0.to_le_bytes());
                 frame.extend(term.to_le_bytes());
                 assert_eq!(frame.len(), HEADER);
@@ -118,6 +136,16 @@ impl Node<'_> {
                 self.raft.handle_timeout(self.now);
             }
             Step::Propose(len) => drop(self.raft.propose(&[0xA5; 255][..len.into()])),
+            Step::Read => self.reads.extend(self.raft.read(self.now).ok()),
+            Step::Window { open: true } => drop(self.raft.open_window(self.now)),
+            Step::Window { open: false } => self.raft.close_window(Closed::Owner),
+            Step::Forward { count, len } => {
+                let (window, command) = (self.raft.window(), &[0xA5; 255][..len.into()]);
+                let request = |number| RequestId { client: window.client, sequence: number, table: 0 };
+                let requests = (0..u32::from(count)).map(|more| (request(window.next.wrapping_add(more)), command));
+                let _ = self.raft.forward(self.now, Kind::Stream, requests);
+            }
+            Step::Transfer { to } => drop(self.raft.transfer(self.now, NodeId::new(to % 4))),
             Step::Flush => {
                 let end = self.raft.accepted();
                 self.flusher.publish(end);
