@@ -2,8 +2,11 @@
 
 mod snapshot_rig;
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use futures_lite::future::block_on;
-use quoring::{ClientId, Duration, Halt, LogIndex, LogStore, Recovery, RequestId};
+use quoring::{Answer, ClientId, Duration, Halt, LogIndex, LogStore, Lost, Recovery, RequestId, SessionError};
 use quoring_ring::{Checksum, DEFAULT_CRC32C, Header, Kind};
 
 use snapshot_rig::{CLUSTER, Cluster, Medium, SESSIONS, SNAPSHOT, STATE};
@@ -217,5 +220,169 @@ fn a_snapshot_with_more_sessions_than_a_node_has_places_for_stops_it() {
         cluster.world.sleep(Duration::from_millis(100)).await;
         assert_eq!(cluster.node(2).halted(), Some(Halt::Sessions { needed: 3 }));
         assert!(cluster.status(2).snapshot > LogIndex::ZERO);
+    });
+}
+
+/// Sends the command again, with the number that it had, on each node.
+async fn ask_again(
+    cluster: &Cluster,
+    client: ClientId,
+    sequence: u32,
+    value: u64,
+) -> [Result<Answer, SessionError>; 3] {
+    let mut answers = [Ok(Answer::EMPTY); 3];
+    for (node, answer) in answers.iter_mut().enumerate() {
+        // Another command: if it were applied, it would show.
+        let mut session = cluster.node(node).resume_session(client, sequence);
+        *answer = session.propose(&value.to_le_bytes()).await;
+    }
+    answers
+}
+
+/// covers: C11, S5, S6
+#[test]
+fn a_command_has_its_first_answer_after_a_loss_of_power_everywhere_and_when_its_entry_is_gone() {
+    let cluster = Cluster::new();
+    cluster.world.run(async {
+        let leader = cluster.leader().await;
+        cluster.propose(leader, 0..20).await;
+        let mut session = cluster.node((leader + 1) % 3).session().await.unwrap();
+        let answer = session.propose(&5_u64.to_le_bytes()).await.unwrap();
+        let opened = cluster.status(leader).committed;
+        (0..3).for_each(|node| cluster.reboot(node));
+        let leader = cluster.leader().await;
+        assert_eq!(ask_again(&cluster, session.id(), 1, 99).await, [Ok(answer); 3], "from the log");
+        cluster.propose(leader, 20..400).await;
+        assert!(cluster.status(leader).start > opened, "the entry is gone");
+        (0..3).for_each(|node| cluster.reboot(node));
+        let leader = cluster.leader().await;
+        assert_eq!(ask_again(&cluster, session.id(), 1, 99).await, [Ok(answer); 3], "from the snapshot");
+        cluster.agree(leader).await;
+        let values = (0..20).chain([5]).chain(20..400);
+        assert_eq!(cluster.application(leader).sum.get(), sum(values), "applied once");
+        let mut session = cluster.node(leader).resume_session(session.id(), 2);
+        assert_ne!(session.propose(&6_u64.to_le_bytes()).await, Ok(answer));
+        assert_eq!(ask_again(&cluster, session.id(), 1, 99).await, [Err(SessionError::Superseded); 3]);
+    });
+}
+
+/// The sessions in the node's newest snapshot.
+fn table(cluster: &Cluster, node: usize) -> Vec<u8> {
+    let snapshot = cluster.snapshot(node).unwrap();
+    let mut bytes = vec![0; snapshot.length as usize - STATE];
+    let read = block_on(cluster.media[node].log.borrow_mut().read_snapshot(&snapshot, 0, &mut bytes));
+    assert_eq!(read, Ok(bytes.len()));
+    bytes
+}
+
+/// covers: C11, S6, S7
+#[test]
+fn who_was_away_learns_the_sessions_from_a_leader_s_snapshot_and_makes_the_same_one() {
+    let cluster = Cluster::new();
+    cluster.world.run(async {
+        let leader = cluster.leader().await;
+        let away = (leader + 1) % 3;
+        cluster.kill(away);
+        let mut sessions = Vec::new();
+        for value in 0..SESSIONS as u64 {
+            let mut session = cluster.node(leader).session().await.unwrap();
+            let answer = session.propose(&value.to_le_bytes()).await.unwrap();
+            sessions.push((session, answer));
+        }
+        cluster.propose(leader, 20..1000).await;
+        cluster.reboot(away);
+        cluster.agree(leader).await;
+        assert!(cluster.application(away).restored.get() > 0);
+        for (session, answer) in &sessions {
+            assert_eq!(ask_again(&cluster, session.id(), 1, 99).await, [Ok(*answer); 3]);
+        }
+        cluster.propose(leader, 1000..1200).await;
+        cluster.agree(leader).await;
+        assert!(cluster.application(away).saved.get() > 0);
+        let tables = [0, 1, 2].map(|node| table(&cluster, node));
+        assert_eq!(tables, [(); 3].map(|()| tables[leader].clone()), "whoever writes it, it has the same bytes");
+        let mut one_more = cluster.node(away).session().await.unwrap();
+        one_more.propose(&7_u64.to_le_bytes()).await.unwrap();
+        let expired = sessions[0].0.propose(&8_u64.to_le_bytes()).await;
+        assert_eq!(expired, Err(SessionError::Expired), "the one that was used longest ago, on every node");
+        let (last, _) = sessions.last_mut().unwrap();
+        last.propose(&9_u64.to_le_bytes()).await.unwrap();
+        cluster.agree(leader).await;
+    });
+}
+
+/// Scenario 47, as far as the table goes: only the leader that was cut off has the command, and it takes effect in another entry.
+///
+/// covers: C11, R7
+#[test]
+fn a_command_that_only_a_lost_leader_has_takes_effect_once_when_it_is_sent_again() {
+    let cluster = Cluster::new();
+    cluster.world.run(async {
+        let leader = cluster.leader().await;
+        let others = [(leader + 1) % 3, (leader + 2) % 3];
+        let id = cluster.node(leader).session().await.unwrap().id();
+        cluster.propose(leader, 0..3).await;
+        others.into_iter().for_each(|node| cluster.kill(node));
+        let mut lost = cluster.node(leader).resume_session(id, 1);
+        cluster.world.spawn(async move {
+            let _ = lost.propose(&5_u64.to_le_bytes()).await;
+        });
+        cluster.world.idle().await;
+        assert_eq!(cluster.status(leader).last, cluster.status(leader).committed.next(), "it is stored");
+        cluster.kill(leader);
+        others.into_iter().for_each(|node| cluster.reboot(node));
+        let next = cluster.leader().await;
+        let answer = cluster.node(next).resume_session(id, 1).propose(&5_u64.to_le_bytes()).await;
+        assert_eq!(answer, Ok(Answer::new(&sum([0, 1, 2, 5]).to_le_bytes()).unwrap()));
+        cluster.reboot(leader);
+        cluster.agree(next).await;
+        assert_eq!(ask_again(&cluster, id, 1, 99).await, [answer; 3]);
+        assert_eq!(cluster.application(next).count.get(), 4);
+    });
+}
+
+/// Scenario 52: the entries that they wait for are gone, and were never applied here.
+///
+/// covers: R7, P15, S4, C6
+#[test]
+fn a_session_s_answer_comes_with_the_snapshot_that_was_installed_under_its_client_and_a_stream_s_is_lost() {
+    let cluster = Cluster::new();
+    cluster.world.run(async {
+        let leader = cluster.leader().await;
+        let slow = (leader + 1) % 3;
+        cluster.propose(leader, 0..20).await;
+        let (mut session, mut stream) =
+            (cluster.node(slow).session().await.unwrap(), cluster.node(slow).stream().await.unwrap());
+        cluster.application(slow).stopped.set(true);
+        // What it was waiting for it still gets.
+        cluster.propose(leader, 20..22).await;
+        let outcomes: Rc<RefCell<Vec<String>>> = Rc::default();
+        let (of_session, of_stream) = (Rc::clone(&outcomes), Rc::clone(&outcomes));
+        let sent = stream.send(&5_u64.to_le_bytes()).await.unwrap();
+        cluster.world.idle().await;
+        cluster.world.spawn(async move {
+            let answer = session.propose(&6_u64.to_le_bytes()).await;
+            of_session.borrow_mut().push(format!("{answer:?}"));
+        });
+        cluster.world.spawn(async move {
+            let answer = sent.await;
+            of_stream.borrow_mut().push(format!("{answer:?}"));
+        });
+        cluster.world.idle().await;
+        cluster.propose(leader, 22..1000).await;
+        cluster.world.sleep(Duration::from_millis(2000)).await;
+        let status = cluster.status(slow);
+        assert!(status.applied < LogIndex(30) && status.snapshot > LogIndex(500), "{status:?}");
+        assert!(outcomes.borrow().is_empty());
+        cluster.application(slow).stopped.set(false);
+        cluster.agree(leader).await;
+        cluster.world.idle().await;
+        let answer = Answer::new(&sum((0..22).chain([5, 6])).to_le_bytes());
+        let mut outcomes = outcomes.take();
+        outcomes.sort();
+        let expected =
+            [format!("{:?}", Err::<Answer, _>(Lost::Covered)), format!("{:?}", Ok::<_, Lost>(answer.unwrap()))];
+        assert_eq!(outcomes, expected);
+        drop(stream);
     });
 }

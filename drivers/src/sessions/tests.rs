@@ -145,8 +145,8 @@ type Model = BTreeMap<u64, (u32, u64, Answer)>;
 fn model(model: &mut Model, places: usize, index: u64, request: &RequestId, said: &Answer) -> Verdict {
     let (client, most) = (request.client.0, request.table as usize);
     match (request.sequence, model.get_mut(&client)) {
-        (0, _) if most == 0 => return Verdict::Done(Err(Lost::SessionExpired)),
-        (0, _) if most > places => return Verdict::TooMany(request.table),
+        (0, _) if most == 0 => Verdict::Done(Err(Lost::SessionExpired)),
+        (0, _) if most > places => Verdict::TooMany(request.table),
         (0, session) => {
             match session {
                 Some(session) => session.1 = index,
