@@ -5,7 +5,7 @@ use std::process::{Child, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 
-use super::{Cluster, Line, PATIENCE, command};
+use super::{Cluster, PATIENCE, command};
 
 /// The example in its other mode. Dropping it kills it.
 pub(crate) struct Client {
@@ -15,8 +15,9 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    pub(crate) fn start(cluster: &Cluster) -> Self {
-        let mut command = command(&cluster.arguments(&["--client"]));
+    /// A client that asks this node first.
+    pub(crate) fn start(cluster: &Cluster, node: usize) -> Self {
+        let mut command = command(&cluster.arguments(&["--client", "--at", &node.to_string()]));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = command.spawn().unwrap();
         let answers = lines_of(process.stdout.take().unwrap());
@@ -28,25 +29,17 @@ impl Client {
         writeln!(self.process.stdin.as_mut().unwrap(), "{line}").unwrap();
     }
 
-    /// The place that the answer gives to the line sent last.
-    pub(crate) fn place(&self) -> usize {
-        let answer = self.answers.recv_timeout(PATIENCE).expect("an answer in time");
-        answer.strip_prefix("line ").expect(&answer).parse().unwrap()
+    /// The answer to the oldest line that has none yet.
+    pub(crate) fn answer(&self) -> String {
+        self.answers.recv_timeout(PATIENCE).expect("an answer in time")
     }
 
-    /// Proposes a line; it is acknowledged.
-    pub(crate) fn propose(&mut self, text: String) -> Line {
-        self.send(&text);
-        Line { place: self.place(), text }
+    pub(crate) fn execute(&mut self, command: &str) -> String {
+        self.send(command);
+        self.answer()
     }
 
-    /// The next node that the client reports as the leader.
-    pub(crate) fn leader(&self) -> usize {
-        let message = self.message();
-        let node = message.strip_prefix("node ").and_then(|rest| rest.strip_suffix(" leads"));
-        node.expect(&message).parse().unwrap()
-    }
-
+    /// What it says beside its answers.
     pub(crate) fn message(&self) -> String {
         self.messages.recv_timeout(PATIENCE).expect("a message in time")
     }

@@ -1,14 +1,15 @@
 //! Three nodes.
 
 use std::fs::{self, File};
+use std::io::Write;
 use std::net::{TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
-use std::process::Child;
+use std::process::{Child, Stdio};
 use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Line, PATIENCE, command};
+use super::{Link, PATIENCE, command};
 
 /// Three nodes. Dropping it kills them and removes their logs.
 pub(crate) struct Cluster {
@@ -21,7 +22,7 @@ pub(crate) struct Cluster {
 impl Cluster {
     pub(crate) fn start() -> Self {
         let ports = free_ports();
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("three-nodes-{}", ports[0]));
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("key-value-{}", ports[0]));
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder).unwrap();
         let peers = ports.map(|port| format!("127.0.0.1:{port}")).join(",");
@@ -37,10 +38,9 @@ impl Cluster {
     pub(crate) fn boot(&mut self, node: usize) {
         let folder = self.folder.join(format!("node-{node}"));
         let arguments = self.arguments(&["--id", &node.to_string(), "--dir", folder.to_str().unwrap()]);
-        let [output, messages] =
-            ["output", "messages"].map(|name| File::create(self.file(name, node, self.boots[node])).unwrap());
-        self.nodes[node] = Some(command(&arguments).stdout(output).stderr(messages).spawn().unwrap());
         self.boots[node] += 1;
+        let messages = File::create(self.file(node)).unwrap();
+        self.nodes[node] = Some(command(&arguments).stdin(Stdio::piped()).stderr(messages).spawn().unwrap());
     }
 
     /// As a loss of power would, but for what the file cache keeps.
@@ -49,6 +49,13 @@ impl Cluster {
             process.kill().unwrap();
             process.wait().unwrap();
         }
+    }
+
+    /// Stops the node in peace; its exit code.
+    pub(crate) fn stop(&mut self, node: usize) -> Option<i32> {
+        let mut process = self.nodes[node].take().unwrap();
+        writeln!(process.stdin.as_mut().unwrap(), "stop").unwrap();
+        process.wait().unwrap().code()
     }
 
     /// All nodes that should run do.
@@ -61,48 +68,53 @@ impl Cluster {
         }
     }
 
-    /// What the node has printed in whole lines since that boot.
-    pub(crate) fn printed(&self, node: usize, boot: usize) -> Vec<String> {
-        whole_lines(&self.file("output", node, boot))
-    }
-
-    /// What the node has printed since its last boot.
-    pub(crate) fn book(&self, node: usize) -> Vec<String> {
-        self.printed(node, self.boots[node] - 1)
-    }
-
-    /// What the node has said of itself since its last boot.
+    /// What the node has said of itself since its last boot, in whole lines.
     pub(crate) fn messages(&self, node: usize) -> Vec<String> {
-        whole_lines(&self.file("messages", node, self.boots[node] - 1))
+        let text = fs::read_to_string(self.file(node)).unwrap();
+        text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')).map(String::from).collect()
     }
 
-    /// Waits until all nodes have printed the same, with each of these lines in its place; and whatever was printed before a node was killed is how
-    /// that begins.
-    pub(crate) fn await_all(&self, acknowledged: &[Line]) -> Vec<String> {
-        let last = acknowledged.iter().map(|line| line.place).max().unwrap_or(0);
-        let deadline = Instant::now() + PATIENCE;
-        let book = loop {
-            let [a, b, c] = [0, 1, 2].map(|node| self.book(node));
-            if a == b && b == c && a.len() >= last {
-                break a;
-            }
-            let messages = [0, 1, 2].map(|node| self.messages(node));
-            assert!(Instant::now() < deadline, "{last} of {}, {}, {}\n{messages:#?}", a.len(), b.len(), c.len());
-            thread::sleep(Duration::from_millis(20));
-        };
-        for line in acknowledged {
-            assert_eq!(book[line.place - 1], line.text, "line {}", line.place);
-        }
-        for node in 0..3 {
-            for boot in 0..self.boots[node] {
-                assert!(book.starts_with(&self.printed(node, boot)), "node {node}, boot {boot}");
-            }
-        }
-        book
+    pub(crate) fn links(&self) -> [Link; 3] {
+        let addresses: Vec<_> = self.peers.split(',').collect();
+        [0, 1, 2].map(|node| Link::new(addresses[node].into()))
     }
 
-    fn file(&self, name: &str, node: usize, boot: usize) -> PathBuf {
-        self.folder.join(format!("{name}-{node}-{boot}"))
+    /// What a node answers to this line, sooner or later.
+    pub(crate) fn ask(&self, node: usize, line: &str) -> String {
+        let link = &mut self.links()[node];
+        await_some(line, || link.ask(line).filter(|reply| !reply.starts_with("retry ")))
+    }
+
+    /// The node that leads, sooner or later.
+    pub(crate) fn leader(&self) -> usize {
+        await_some("a leader", || (0..3).find(|&node| self.status(node).is_some_and(|status| status.contains("leads"))))
+    }
+
+    /// How many entries the node has applied, if it runs and can be asked.
+    pub(crate) fn applied(&self, node: usize) -> Option<u64> {
+        let status = self.status(node)?;
+        let (_, rest) = status.split_once("has applied ")?;
+        rest.split(' ').next()?.parse().ok()
+    }
+
+    fn status(&self, node: usize) -> Option<String> {
+        self.nodes[node].as_ref().and_then(|_| self.links()[node].ask("status"))
+    }
+
+    fn file(&self, node: usize) -> PathBuf {
+        self.folder.join(format!("messages-{node}-{}", self.boots[node]))
+    }
+}
+
+/// Asks again and again, until there is something.
+fn await_some<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = ask() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "{what} in time");
+        thread::sleep(Duration::from_millis(10));
     }
 }
 
@@ -113,11 +125,6 @@ impl Drop for Cluster {
             let _ = fs::remove_dir_all(&self.folder);
         }
     }
-}
-
-fn whole_lines(path: &Path) -> Vec<String> {
-    let text = fs::read_to_string(path).unwrap();
-    text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')).map(String::from).collect()
 }
 
 /// Three ports that are free now, and below those that systems give to outgoing connections, so that they stay free while a node is down.
