@@ -8,54 +8,84 @@ use std::task::{Poll, Waker};
 
 use embassy_sync::blocking_mutex::raw::NoopRawMutex;
 use futures_lite::future::block_on;
-use quoring::transport::memory::{MemoryNetwork, MemoryTransport};
+use quoring::transport::memory::MemoryNetwork;
 use quoring::{
-    ClusterId, Committed, Config, Duration, Halt, Node, NodeId, NodeSet, Platform, Replicator, Resources, Role, Step,
-    Tasks,
+    Committed, Config, Duration, Halt, Node, NodeId, NodeSet, Platform, Replicator, RequestId, Resources, Restore,
+    RestoreError, Role, Save, SaveError, Step, Tasks,
 };
 
+use super::links::{CLUSTER, Link, Links};
 use super::medium::TestLog;
 use super::world::{TestClock, World};
 
-/// What the nodes stand on: `FRAME` bytes a frame, `DEPTH` frames in a mailbox.
-pub(crate) struct Board<const FRAME: usize, const DEPTH: usize>;
+/// Bytes of a log that keeps all entries of a test.
+const LARGE: usize = 128 * 1024;
 
-impl<const FRAME: usize, const DEPTH: usize> Platform for Board<FRAME, DEPTH> {
+/// What the nodes stand on: `FRAME` bytes a frame, `DEPTH` frames in a mailbox, `LOG` bytes of log and snapshots of up to `SNAPSHOT` bytes.
+pub(crate) struct Board<const FRAME: usize, const DEPTH: usize, const LOG: usize = LARGE, const SNAPSHOT: usize = 0>;
+
+impl<const FRAME: usize, const DEPTH: usize, const LOG: usize, const SNAPSHOT: usize> Platform
+    for Board<FRAME, DEPTH, LOG, SNAPSHOT>
+{
     type Mutex = NoopRawMutex;
-    type Store = TestLog;
-    type Transport = MemoryTransport<'static, NoopRawMutex, FRAME, DEPTH>;
+    type Store = TestLog<LOG, SNAPSHOT>;
+    type Transport = Link<FRAME, DEPTH>;
     type Clock = TestClock;
 }
 
 /// Starts the node of a configuration.
-type Boot<const FRAME: usize, const DEPTH: usize> = dyn Fn(&World, NodeId, &TestLog) -> Incarnation<FRAME, DEPTH>;
+type Boot<B> = dyn Fn(&World, &Links, NodeId, &<B as Platform>::Store) -> Incarnation<B>;
 
 /// Three nodes in their world.
-pub(crate) struct Cluster<const FRAME: usize, const DEPTH: usize> {
+pub(crate) struct Cluster<const FRAME: usize, const DEPTH: usize, const LOG: usize = LARGE, const SNAPSHOT: usize = 0> {
     world: World,
-    boot: Box<Boot<FRAME, DEPTH>>,
-    stores: [TestLog; 3],
-    nodes: [RefCell<Incarnation<FRAME, DEPTH>>; 3],
+    links: Links,
+    boot: Box<Boot<Board<FRAME, DEPTH, LOG, SNAPSHOT>>>,
+    stores: [TestLog<LOG, SNAPSHOT>; 3],
+    nodes: [RefCell<Incarnation<Board<FRAME, DEPTH, LOG, SNAPSHOT>>>; 3],
 }
 
 /// A node from its start to the loss of its tasks.
-struct Incarnation<const FRAME: usize, const DEPTH: usize> {
-    node: Node<'static, Board<FRAME, DEPTH>>,
+struct Incarnation<B: Platform + 'static> {
+    node: Node<'static, B>,
     application: Rc<Application>,
     tasks: Vec<usize>,
 }
 
-impl<const FRAME: usize, const DEPTH: usize> Cluster<FRAME, DEPTH> {
+/// Nodes with 2 KiB of ring in which 64 entries can be found.
+pub(crate) type Usual = Cluster<256, 16>;
+
+/// Sixteen clients may wait at a time on each node.
+pub(crate) fn usual() -> Usual {
+    Cluster::new::<256, 64, 16>(|_| {})
+}
+
+impl<const FRAME: usize, const DEPTH: usize, const LOG: usize, const SNAPSHOT: usize>
+    Cluster<FRAME, DEPTH, LOG, SNAPSHOT>
+{
     /// Three nodes with this much memory, each with its own tuning.
     pub(crate) fn new<const UNITS: usize, const SLOTS: usize, const PROPOSALS: usize>(
         tune: impl Fn(&mut Config) + 'static,
     ) -> Self {
+        Self::with_sessions::<UNITS, SLOTS, PROPOSALS, 8>(tune)
+    }
+
+    /// The same, in a cluster that keeps `SESSIONS` sessions.
+    pub(crate) fn with_sessions<
+        const UNITS: usize,
+        const SLOTS: usize,
+        const PROPOSALS: usize,
+        const SESSIONS: usize,
+    >(
+        tune: impl Fn(&mut Config) + 'static,
+    ) -> Self {
         let network: &'static MemoryNetwork<NoopRawMutex, 3, FRAME, DEPTH> = Box::leak(Box::default());
-        let boot = move |world: &World, id: NodeId, store: &TestLog| {
-            let mut config = Config::new(id, ClusterId(7), NodeSet::first(3));
+        let boot = move |world: &World, links: &Links, id: NodeId, store: &TestLog<LOG, SNAPSHOT>| {
+            let mut config = Config::new(id, CLUSTER, NodeSet::first(3));
             tune(&mut config);
-            let memory = Box::leak(Box::new(Resources::<_, UNITS, SLOTS, 2, FRAME, PROPOSALS>::new()));
-            let started = quoring::new(config, store.clone(), network.endpoint(id).unwrap(), world.clock(), memory);
+            let memory = Box::leak(Box::new(Resources::<_, UNITS, SLOTS, 2, FRAME, PROPOSALS, SESSIONS>::new()));
+            let link = links.of(id, network.endpoint(id).unwrap());
+            let started = quoring::new(config, store.clone(), link, world.clock(), memory);
             let (node, committed, runner) = block_on(started).unwrap();
             let application = Rc::<Application>::default();
             let Tasks { log_writer, replicators, receiver, ticker } = runner.split();
@@ -67,14 +97,14 @@ impl<const FRAME: usize, const DEPTH: usize> Cluster<FRAME, DEPTH> {
             world.inspect(move || node.assert_invariants());
             Incarnation { node, application, tasks }
         };
-        let world = World::default();
-        let stores: [TestLog; 3] = Default::default();
-        let nodes = [0, 1, 2].map(|id| RefCell::new(boot(&world, node_id(id), &stores[id])));
-        Self { world, boot: Box::new(boot), stores, nodes }
+        let (world, links) = (World::default(), Links::default());
+        let stores: [TestLog<LOG, SNAPSHOT>; 3] = Default::default();
+        let nodes = [0, 1, 2].map(|id| RefCell::new(boot(&world, &links, node_id(id), &stores[id])));
+        Self { world, links, boot: Box::new(boot), stores, nodes }
     }
 
     /// The node's newest handle.
-    pub(crate) fn node(&self, node: usize) -> Node<'static, Board<FRAME, DEPTH>> {
+    pub(crate) fn node(&self, node: usize) -> Node<'static, Board<FRAME, DEPTH, LOG, SNAPSHOT>> {
         self.nodes[node].borrow().node
     }
 
@@ -82,8 +112,12 @@ impl<const FRAME: usize, const DEPTH: usize> Cluster<FRAME, DEPTH> {
         Rc::clone(&self.nodes[node].borrow().application)
     }
 
-    pub(crate) fn store(&self, node: usize) -> &TestLog {
+    pub(crate) fn store(&self, node: usize) -> &TestLog<LOG, SNAPSHOT> {
         &self.stores[node]
+    }
+
+    pub(crate) const fn links(&self) -> &Links {
+        &self.links
     }
 
     /// Drops all tasks of the node, wherever they are.
@@ -94,7 +128,7 @@ impl<const FRAME: usize, const DEPTH: usize> Cluster<FRAME, DEPTH> {
     /// Kills the node and starts it again from its store.
     pub(crate) fn reboot(&self, node: usize) {
         self.kill(node);
-        *self.nodes[node].borrow_mut() = (self.boot)(&self.world, node_id(node), &self.stores[node]);
+        *self.nodes[node].borrow_mut() = (self.boot)(&self.world, &self.links, node_id(node), &self.stores[node]);
     }
 
     /// Waits until all nodes that run follow the same one of them.
@@ -102,6 +136,19 @@ impl<const FRAME: usize, const DEPTH: usize> Cluster<FRAME, DEPTH> {
         loop {
             let running = (0..3).filter(|&node| self.is_running(node));
             let known: Vec<_> = running.map(|node| (node, self.node(node).status())).collect();
+            if let Some((leader, of)) = known.iter().find(|(_, status)| status.role == Role::Leader)
+                && known.iter().all(|(_, status)| (status.term, status.leader) == (of.term, Some(of.id)))
+            {
+                return *leader;
+            }
+            self.sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Waits until these nodes follow the same one of them, whatever the others do.
+    pub(crate) async fn leader_among(&self, nodes: [usize; 2]) -> usize {
+        loop {
+            let known = nodes.map(|node| (node, self.node(node).status()));
             if let Some((leader, of)) = known.iter().find(|(_, status)| status.role == Role::Leader)
                 && known.iter().all(|(_, status)| (status.term, status.leader) == (of.term, Some(of.id)))
             {
@@ -122,13 +169,22 @@ impl<const FRAME: usize, const DEPTH: usize> Cluster<FRAME, DEPTH> {
         self.application(node).applied.borrow().clone()
     }
 
+    /// Waits until all applications have finished as many commands.
+    pub(crate) async fn agree(&self, count: usize) {
+        while (0..3).any(|node| self.applied(node).len() != count) {
+            self.sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     fn is_running(&self, node: usize) -> bool {
         let incarnation = self.nodes[node].borrow();
         !incarnation.tasks.is_empty() && incarnation.node.halted().is_none()
     }
 }
 
-impl<const FRAME: usize, const DEPTH: usize> Deref for Cluster<FRAME, DEPTH> {
+impl<const FRAME: usize, const DEPTH: usize, const LOG: usize, const SNAPSHOT: usize> Deref
+    for Cluster<FRAME, DEPTH, LOG, SNAPSHOT>
+{
     type Target = World;
 
     fn deref(&self) -> &World {
@@ -140,6 +196,9 @@ impl<const FRAME: usize, const DEPTH: usize> Deref for Cluster<FRAME, DEPTH> {
 #[derive(Default)]
 pub(crate) struct Application {
     applied: RefCell<Vec<Vec<u8>>>,
+    /// Who asked for each that was not restored.
+    requests: RefCell<Vec<Option<RequestId>>>,
+    restored: Cell<usize>,
     stopped: Cell<bool>,
     silent: Cell<bool>,
     waiting: RefCell<Option<Waker>>,
@@ -164,6 +223,16 @@ impl Application {
         self.silent.set(true);
     }
 
+    /// Who asked for each command that it was lent.
+    pub(crate) fn requests(&self) -> Vec<Option<RequestId>> {
+        self.requests.borrow().clone()
+    }
+
+    /// How many snapshots it took as its state.
+    pub(crate) fn restored(&self) -> usize {
+        self.restored.get()
+    }
+
     /// What it was told when the node stopped.
     pub(crate) fn halted(&self) -> Option<Halt> {
         self.halt.get()
@@ -173,13 +242,24 @@ impl Application {
         let halt = loop {
             let entry = match committed.next().await {
                 Ok(Step::Apply(entry)) => entry,
-                Ok(step @ (Step::Save(_) | Step::Restore(_))) => unreachable!("the store keeps all entries: {step:?}"),
+                Ok(Step::Save(save)) => {
+                    self.save(save).await.unwrap();
+                    continue;
+                }
+                Ok(Step::Restore(restore)) => {
+                    self.wait().await;
+                    match self.restore(restore).await {
+                        Ok(()) | Err(RestoreError::Superseded) => continue,
+                        Err(error) => panic!("{error:?}"),
+                    }
+                }
                 Err(halt) => break halt,
             };
             let status = node.status();
             assert!(entry.index() <= status.committed.min(status.durable), "P5: {entry:?}, {status:?}");
             assert!(entry.index() > status.applied, "each entry once: {entry:?}, {status:?}");
             self.wait().await;
+            self.requests.borrow_mut().push(entry.request());
             let count = {
                 let mut applied = self.applied.borrow_mut();
                 applied.push(entry.command().to_vec());
@@ -190,6 +270,36 @@ impl Application {
             }
         };
         self.halt.set(Some(halt));
+    }
+
+    /// Its state is its commands, each behind its length.
+    async fn save<P: Platform>(&self, mut save: Save<'_, 'static, P>) -> Result<(), SaveError> {
+        let state = self.applied.borrow().clone();
+        for command in state {
+            save.write(&[command.len() as u8]).await?;
+            save.write(&command).await?;
+        }
+        save.finish().await
+    }
+
+    async fn restore<P: Platform>(&self, mut restore: Restore<'_, 'static, P>) -> Result<(), RestoreError> {
+        let mut state = Vec::new();
+        loop {
+            let mut piece = [0; 100];
+            match restore.read(&mut piece).await? {
+                0 => break,
+                len => state.extend_from_slice(&piece[..len]),
+            }
+        }
+        let (mut commands, mut rest) = (Vec::new(), &state[..]);
+        while let Some((&len, behind)) = rest.split_first() {
+            let (command, behind) = behind.split_at(len.into());
+            commands.push(command.to_vec());
+            rest = behind;
+        }
+        *self.applied.borrow_mut() = commands;
+        self.restored.set(self.restored.get() + 1);
+        restore.finish()
     }
 
     async fn wait(&self) {

@@ -8,7 +8,7 @@ use std::task::{Poll, Waker};
 use futures_lite::future::block_on;
 use quoring::store::ReadError;
 use quoring::store::memory::{Error, MemoryLog};
-use quoring::{LogIndex, LogStore, Recovery};
+use quoring::{EntryId, LogIndex, LogStore, Recovery, Snapshot, SnapshotError, Space};
 use quoring_ring::Records;
 
 /// What an append does.
@@ -26,12 +26,11 @@ pub(crate) enum Fault {
 }
 
 /// The store. All clones are one medium.
-#[derive(Clone, Default)]
-pub(crate) struct TestLog(Rc<Medium>);
+pub(crate) struct TestLog<const LOG: usize, const SNAPSHOT: usize>(Rc<Medium<LOG, SNAPSHOT>>);
 
 #[derive(Default)]
-struct Medium {
-    log: RefCell<MemoryLog<{ 128 * 1024 }>>,
+struct Medium<const LOG: usize, const SNAPSHOT: usize> {
+    log: RefCell<MemoryLog<LOG, SNAPSHOT>>,
     fault: Cell<Fault>,
     waiting: RefCell<Option<Waker>>,
     appending: Cell<usize>,
@@ -41,7 +40,19 @@ struct Medium {
 /// What a [`Fault::Fails`] says.
 const FAILED: Error = Error::Full;
 
-impl TestLog {
+impl<const LOG: usize, const SNAPSHOT: usize> Clone for TestLog<LOG, SNAPSHOT> {
+    fn clone(&self) -> Self {
+        Self(Rc::clone(&self.0))
+    }
+}
+
+impl<const LOG: usize, const SNAPSHOT: usize> Default for TestLog<LOG, SNAPSHOT> {
+    fn default() -> Self {
+        Self(Rc::default())
+    }
+}
+
+impl<const LOG: usize, const SNAPSHOT: usize> TestLog<LOG, SNAPSHOT> {
     /// From now on appends, also one that hangs, do this.
     pub(crate) fn set(&self, fault: Fault) {
         self.0.fault.set(fault);
@@ -70,7 +81,7 @@ impl TestLog {
     }
 }
 
-impl LogStore for TestLog {
+impl<const LOG: usize, const SNAPSHOT: usize> LogStore for TestLog<LOG, SNAPSHOT> {
     type Error = Error;
 
     async fn recover(&mut self, log: &mut Recovery) -> Result<(), Error> {
@@ -99,5 +110,38 @@ impl LogStore for TestLog {
     async fn read(&mut self, index: LogIndex, buffer: &mut [u8]) -> Result<usize, ReadError<Error>> {
         self.0.reads.set(self.0.reads.get() + 1);
         block_on(self.0.log.borrow_mut().read(index, buffer))
+    }
+
+    fn space(&self) -> Space {
+        self.0.log.borrow().space()
+    }
+
+    fn purge(&mut self, index: LogIndex) {
+        self.0.log.borrow_mut().purge(index);
+    }
+
+    fn snapshot_limit(&self) -> u64 {
+        self.0.log.borrow().snapshot_limit()
+    }
+
+    async fn begin_snapshot(&mut self, last: EntryId) -> Result<(), Error> {
+        block_on(self.0.log.borrow_mut().begin_snapshot(last))
+    }
+
+    async fn write_snapshot(&mut self, last: EntryId, offset: u64, bytes: &[u8]) -> Result<(), SnapshotError<Error>> {
+        block_on(self.0.log.borrow_mut().write_snapshot(last, offset, bytes))
+    }
+
+    async fn finish_snapshot(&mut self, snapshot: &Snapshot) -> Result<(), SnapshotError<Error>> {
+        block_on(self.0.log.borrow_mut().finish_snapshot(snapshot))
+    }
+
+    async fn read_snapshot(
+        &mut self,
+        snapshot: &Snapshot,
+        offset: u64,
+        buffer: &mut [u8],
+    ) -> Result<usize, SnapshotError<Error>> {
+        block_on(self.0.log.borrow_mut().read_snapshot(snapshot, offset, buffer))
     }
 }
