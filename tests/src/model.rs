@@ -1,12 +1,16 @@
-//! Raft as the paper has it (figures 2 and 13, with pre-vote and CheckQuorum of the thesis), slow and plain: what a core must agree with, step by step.
+//! Raft as the paper has it (figures 2 and 13, with pre-vote, CheckQuorum, leases and transfers of the thesis), slow and plain: what a core must agree with,
+//! step by step.
 //!
-//! It knows terms, votes, logs, snapshots and majorities; it does not know rings, frames, windows or timers. What the rules leave open (when a deadline
-//! comes, whether a client is refused) it is told.
+//! It knows terms, votes, promises, logs, snapshots and majorities; it does not know rings, frames, rounds of reads or timers. What the rules leave open (when
+//! a deadline comes, whether a client is refused, how much of what was forwarded had room) it is told.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use quoring_core::wire::{Append, AppendAnswer, AppendRefusal, InstallSnapshot, Message, SnapshotAnswer, VoteRequest};
-use quoring_core::{Duration, EntryId, Instant, LogIndex, NodeId, Role, Snapshot, Stored, Term};
+use quoring_core::wire::{
+    Append, AppendAnswer, AppendRefusal, CampaignNow, Forward, InstallSnapshot, Items, Message, SnapshotAnswer,
+    VoteRequest,
+};
+use quoring_core::{ClientId, Duration, EntryId, Instant, LogIndex, NodeId, Role, Snapshot, Stored, Term};
 use quoring_ring::{Kind, Record, Records};
 
 /// An entry: the paper's command and term.
@@ -25,6 +29,8 @@ pub struct Entry {
 pub enum Written {
     /// currentTerm and votedFor.
     Vote(Term, Option<NodeId>),
+    /// The same again, with a new boot number.
+    Boot(Term, Option<NodeId>),
     /// An entry in its place.
     Entry(LogIndex, Entry),
     /// The log goes on behind this one, which a durable snapshot covers.
@@ -37,6 +43,7 @@ pub struct Model {
     id: NodeId,
     voters: BTreeSet<NodeId>,
     election_timeout: Duration,
+    leases: bool,
     // Persistent state.
     /// currentTerm.
     pub term: Term,
@@ -63,8 +70,17 @@ pub struct Model {
     granted: BTreeSet<NodeId>,
     /// Up to here the log is the leader's.
     matched: u64,
-    session: u32,
+    /// The leader's newest pipeline, once there is one.
+    session: Option<u32>,
     heard_at: Instant,
+    /// Nobody is elected before (thesis 6.4.1).
+    promised: Instant,
+    /// Who leads has told this candidate to be one (thesis 3.10).
+    by_leave: bool,
+    /// The newest round that the leader wants confirmed.
+    confirm: Option<u32>,
+    /// Whether a boot number was taken in this life.
+    has_booted: bool,
     /// The newest snapshot that this server knows to be on its disk.
     snapshot: Option<Snapshot>,
     /// The one that comes in, and how many bytes of it are here.
@@ -77,6 +93,10 @@ pub struct Model {
     pre_votes: BTreeMap<NodeId, (Term, bool)>,
     // Of a leader.
     peers: BTreeMap<NodeId, Peer>,
+    /// To whom the office is handed over.
+    successor: Option<NodeId>,
+    /// The newest window of each peer, and how many of its items are in the log.
+    windows: BTreeMap<NodeId, (ClientId, u32)>,
     flushes: u64,
     flush_seen: (u64, Instant),
 }
@@ -94,11 +114,12 @@ struct Peer {
 impl Model {
     /// A server that has never run.
     #[must_use]
-    pub fn new(id: NodeId, voters: BTreeSet<NodeId>, election_timeout: Duration) -> Self {
+    pub fn new(id: NodeId, voters: BTreeSet<NodeId>, election_timeout: Duration, leases: bool) -> Self {
         Self {
             id,
             voters,
             election_timeout,
+            leases,
             term: Term::ZERO,
             vote: None,
             base: EntryId::ZERO,
@@ -113,14 +134,20 @@ impl Model {
             committed: 0,
             granted: BTreeSet::new(),
             matched: 0,
-            session: 0,
+            session: None,
             heard_at: Instant(0),
+            promised: Instant(0),
+            by_leave: false,
+            confirm: None,
+            has_booted: false,
             snapshot: None,
             incoming: None,
             chunk: None,
             received: None,
             pre_votes: BTreeMap::new(),
             peers: BTreeMap::new(),
+            successor: None,
+            windows: BTreeMap::new(),
             flushes: 0,
             flush_seen: (0, Instant(0)),
         }
@@ -139,7 +166,7 @@ impl Model {
         let newest = self.written.iter().rev().take_while(|written| !matches!(written, Written::Start(_)));
         let waiting = newest.filter_map(|written| match written {
             Written::Entry(index, _) => Some(index.0 - 1),
-            Written::Vote(..) | Written::Start(_) => None,
+            Written::Vote(..) | Written::Boot(..) | Written::Start(_) => None,
         });
         waiting.min().unwrap_or(u64::MAX).min(self.last())
     }
@@ -147,10 +174,10 @@ impl Model {
     /// The power goes and comes back; the oldest `kept` of what was written is durable nevertheless.
     pub fn restart(&mut self, kept: usize) {
         self.durable.extend(self.written.drain(..kept.min(self.written.len())));
-        let mut fresh = Self::new(self.id, self.voters.clone(), self.election_timeout);
+        let mut fresh = Self::new(self.id, self.voters.clone(), self.election_timeout, self.leases);
         for written in &self.durable {
             match written {
-                Written::Vote(term, vote) => (fresh.term, fresh.vote) = (*term, *vote),
+                Written::Vote(term, vote) | Written::Boot(term, vote) => (fresh.term, fresh.vote) = (*term, *vote),
                 Written::Entry(index, entry) => {
                     fresh.truncate(index.0);
                     fresh.log.push(entry.clone());
@@ -173,6 +200,13 @@ impl Model {
         fresh.recorded = (fresh.term, fresh.vote);
         fresh.durable = std::mem::take(&mut self.durable);
         *self = fresh;
+    }
+
+    /// The power is back. What was promised before is forgotten, and so kept for as long as it may have been for.
+    pub fn start(&mut self, now: Instant) {
+        if self.leases {
+            self.promised = now + self.election_timeout;
+        }
     }
 
     /// The oldest `count` of what was written are durable now.
@@ -260,11 +294,54 @@ impl Model {
         self.append(Entry { term: self.term, kind: Kind::Command, command: command.to_vec() });
     }
 
+    /// A client is named, or another node asked, for the first time in this life.
+    pub fn boot(&mut self) {
+        if !std::mem::replace(&mut self.has_booted, true) {
+            self.written.push_back(Written::Boot(self.term, self.vote));
+        }
+    }
+
+    /// The leader hands over to `to`.
+    ///
+    /// # Errors
+    /// There is no such peer, or this is no leader.
+    pub fn transfer(&mut self, to: NodeId) -> Result<(), String> {
+        self.successor = Some(to);
+        let fine = self.role == Role::Leader && self.peers.contains_key(&to);
+        if fine { Ok(()) } else { Err(format!("should not hand over to {to}")) }
+    }
+
+    /// A leader has appended `count` entries for the client of another node.
+    ///
+    /// # Errors
+    /// They are not those that come next in its window, in whole batches.
+    pub fn forwarded(&mut self, from: NodeId, forward: &Forward<'_>, count: u64) -> Result<(), String> {
+        let (client, next) = self.windows.get(&from).copied().unwrap_or_default();
+        if count > 0 && (self.role != Role::Leader || client != forward.client) {
+            return Err(format!("should append nothing of {forward:?}"));
+        }
+        let skipped = next.wrapping_sub(forward.first) as usize;
+        let items = Items::new(forward.items).skip(skipped).take(count as usize);
+        let mut taken = 0;
+        let mut half = false;
+        for item in items {
+            (taken, half) = (taken + 1, item.more);
+            self.append(Entry { term: self.term, kind: item.kind, command: item.payload.to_vec() });
+        }
+        if taken < count || half {
+            return Err(format!("should not append {count} items of {forward:?}: {next} are there"));
+        }
+        if count > 0 {
+            self.windows.insert(from, (client, next.wrapping_add(taken as u32)));
+        }
+        Ok(())
+    }
+
     /// An election timeout has passed (section 5.2). First the others are asked whether they would vote (thesis 9.6). A node whose last vote
     /// is not durable yet, or which has reached the last term, waits.
     pub fn election_timeout(&mut self, now: Instant) {
-        self.leader = None;
-        if !self.is_sure() || self.term == Term::CEILING {
+        (self.leader, self.by_leave) = (None, false);
+        if !self.is_sure() || self.term == Term::CEILING || self.has_promised(now) {
             self.role = Role::Follower;
             return;
         }
@@ -334,52 +411,96 @@ impl Model {
         }
         match message {
             Message::PreVote(request) => {
-                let granted = !self.hears_leader(now) && request.term > self.term && self.is_up_to_date(request);
+                let free = !self.hears_leader(now) && !self.has_promised(now);
+                let granted = free && request.term > self.term && self.is_up_to_date(request);
                 self.pre_votes.insert(from, (request.term, granted));
             }
-            Message::PreVoteAnswer(answer) => {
-                if self.role == Role::PreCandidate && answer.granted && Some(answer.term) == self.term.next() {
-                    self.grant(now, from);
-                }
+            Message::PreVoteAnswer(answer)
+                if self.role == Role::PreCandidate && answer.granted && Some(answer.term) == self.term.next() =>
+            {
+                self.grant(now, from);
             }
-            Message::Vote(request) => {
-                if request.term == self.term
-                    && self.vote.is_none()
-                    && self.leader.is_none()
-                    && self.is_up_to_date(request)
-                {
-                    (self.vote, self.role) = (Some(from), Role::Follower);
-                }
-            }
-            Message::VoteAnswer(answer) => {
-                if self.role == Role::Candidate && answer.granted && answer.term == self.term {
-                    self.grant(now, from);
-                }
+            Message::Vote(request) if !self.has_promised(now) => self.vote_for(from, request),
+            Message::VoteByLeave(request) => self.vote_for(from, request),
+            Message::VoteAnswer(answer)
+                if self.role == Role::Candidate && answer.granted && answer.term == self.term =>
+            {
+                self.grant(now, from);
             }
             Message::Append(append) => self.append_entries(now, from, append),
             Message::AppendAnswer(answer) => return self.answered(now, from, answer, ignores),
             Message::AppendRefusal(refusal) => return self.refused(now, from, refusal, ignores),
             Message::InstallSnapshot(chunk) => self.install_snapshot(now, from, chunk),
             Message::SnapshotAnswer(answer) => return self.received(now, from, answer, ignores),
-            // The model knows figures 2 and 13 alone.
+            Message::Confirm(confirm) if self.obey(now, from) => {
+                self.confirm = Some(confirm.round);
+                if self.leases {
+                    self.promised = self.promised.max(now + self.election_timeout);
+                }
+            }
+            Message::CampaignNow(leave) => self.campaign_now(from, leave),
+            Message::ConfirmAnswer(_) => self.hear_of(now, from),
+            Message::Forward(forward) if forward.client.node() == Some(from) => {
+                self.hear_of(now, from);
+                let known = self.windows.get(&from).copied().unwrap_or_default().0;
+                let opens = forward.client > known && forward.first == 0 && forward.items.is_empty();
+                if self.role == Role::Leader && opens {
+                    self.windows.insert(from, (forward.client, 0));
+                }
+            }
+            // When rounds begin and end, and how a window moves, the oracle looks at.
             _ => {}
         }
         Ok(())
     }
 
-    /// A leader of this term is heard; whether what it sends is of its newest pipeline.
-    fn hear(&mut self, now: Instant, from: NodeId, session: u32) -> bool {
+    /// Section 5.2: one vote a term, first come, first served, and none once a leader is known.
+    fn vote_for(&mut self, candidate: NodeId, request: &VoteRequest) {
+        let free = self.vote.is_none() && self.leader.is_none();
+        if request.term == self.term && free && self.is_up_to_date(request) {
+            (self.vote, self.role) = (Some(candidate), Role::Follower);
+        }
+    }
+
+    /// TimeoutNow of the thesis (3.10): campaign at once, if this server has all that the leader has.
+    fn campaign_now(&mut self, from: NodeId, leave: &CampaignNow) {
+        let follows = self.role == Role::Follower && self.leader == Some(from);
+        let Some(term) = self.term.next() else { return };
+        if follows && self.last() >= leave.last.0 && self.is_sure() {
+            (self.leader, self.by_leave) = (None, true);
+            (self.term, self.vote, self.role) = (term, Some(self.id), Role::Candidate);
+            self.granted.clear();
+            self.record();
+        }
+    }
+
+    /// A peer gives a sign of life.
+    fn hear_of(&mut self, now: Instant, from: NodeId) {
+        if let Some(peer) = self.peers.get_mut(&from).filter(|_| self.role == Role::Leader) {
+            peer.heard_at = now;
+        }
+    }
+
+    /// A leader of this term is heard.
+    fn obey(&mut self, now: Instant, from: NodeId) -> bool {
         if self.role == Role::Leader || self.leader.is_some_and(|leader| leader != from) {
             return false;
         }
         if self.leader.is_none() {
             self.follow(now, Some(from));
-            self.session = session;
         }
         self.heard_at = now;
-        let is_new = session.wrapping_sub(self.session) as i32 >= 0;
+        true
+    }
+
+    /// The same; whether what it sends is of its newest pipeline.
+    fn hear(&mut self, now: Instant, from: NodeId, session: u32) -> bool {
+        if !self.obey(now, from) {
+            return false;
+        }
+        let is_new = self.session.is_none_or(|known| session.wrapping_sub(known) as i32 >= 0);
         if is_new {
-            self.session = session;
+            self.session = Some(session);
             // The term is recorded before any entry of it.
             self.record();
         }
@@ -507,9 +628,10 @@ impl Model {
                     && (request.last_term, request.last) == own
                     && Some(request.term) == self.term.next()
             }
-            Message::Vote(request) => {
+            Message::Vote(request) | Message::VoteByLeave(request) => {
                 self.role == Role::Candidate
                     && sure
+                    && self.by_leave == matches!(message, Message::VoteByLeave(_))
                     && (request.last_term, request.last) == own
                     && request.term == self.term
             }
@@ -520,7 +642,7 @@ impl Model {
                 let own = (self.matched.min(self.durable()), self.matched);
                 self.leader == Some(to)
                     && sure
-                    && (answer.matched.0, answer.received.0, answer.session) == (own.0, own.1, self.session)
+                    && (answer.matched.0, answer.received.0, Some(answer.session)) == (own.0, own.1, self.session)
             }
             Message::AppendRefusal(refusal) => {
                 let hint = refusal.hint.0;
@@ -541,12 +663,37 @@ impl Model {
             Message::SnapshotAnswer(answer) => {
                 self.leader == Some(to)
                     && sure
-                    && answer.session == self.session
+                    && Some(answer.session) == self.session
                     && self.received == Some((answer.last, answer.received))
             }
-            _ => sure || self.role == Role::Leader,
+            Message::Confirm(_) => self.role == Role::Leader,
+            Message::ConfirmAnswer(answer) => self.leader == Some(to) && sure && self.confirm == Some(answer.round),
+            Message::Read(_) => self.leader == Some(to) && sure && self.boot_is_durable(),
+            Message::ReadAnswer(answer) => {
+                self.role == Role::Leader && answer.index.0 <= self.committed && self.commits_own()
+            }
+            Message::CampaignNow(leave) => {
+                let holds = self.peers.get(&to).is_some_and(|peer| peer.matched == self.last());
+                self.role == Role::Leader && self.successor == Some(to) && holds && leave.last.0 == self.last()
+            }
+            Message::Forward(forward) => {
+                self.leader == Some(to) && sure && self.boot_is_durable() && forward.client.node() == Some(self.id)
+            }
+            Message::ForwardAnswer(answer) => {
+                let fine = self.windows.get(&to) == Some(&(answer.client, answer.next));
+                self.role == Role::Leader && fine && self.commits_own()
+            }
         };
         if fine && term == self.term { Ok(()) } else { Err(format!("should not send {message:?} in term {term}")) }
+    }
+
+    fn boot_is_durable(&self) -> bool {
+        self.has_booted && !self.written.iter().any(|written| matches!(written, Written::Boot(..)))
+    }
+
+    /// Section 8: what is committed is known once an entry of the own term is.
+    fn commits_own(&self) -> bool {
+        self.term_of(self.committed) == self.term
     }
 
     fn sends_own(&mut self, to: NodeId, append: &Append<'_>) -> bool {
@@ -589,7 +736,8 @@ impl Model {
             self.granted.clear();
             self.record();
         } else if self.role == Role::Candidate {
-            (self.role, self.leader) = (Role::Leader, Some(self.id));
+            (self.role, self.leader, self.by_leave) = (Role::Leader, Some(self.id), false);
+            (self.successor, self.windows) = (None, BTreeMap::new());
             let peer = Peer { matched: 0, heard_at: now, session: None, sending: false };
             self.peers = self.voters.iter().filter(|&&id| id != self.id).map(|&id| (id, peer)).collect();
             self.flush_seen = (self.flushes, now);
@@ -599,7 +747,7 @@ impl Model {
 
     fn follow(&mut self, now: Instant, leader: Option<NodeId>) {
         (self.role, self.leader, self.matched, self.heard_at) = (Role::Follower, leader, 0, now);
-        self.received = None;
+        (self.received, self.session, self.confirm, self.by_leave) = (None, None, None, false);
     }
 
     fn append(&mut self, entry: Entry) {
@@ -612,6 +760,10 @@ impl Model {
             self.recorded = (self.term, self.vote);
             self.written.push_back(Written::Vote(self.term, self.vote));
         }
+    }
+
+    fn has_promised(&self, now: Instant) -> bool {
+        now < self.promised
     }
 
     fn hears_leader(&self, now: Instant) -> bool {

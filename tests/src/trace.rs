@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use quoring_core::wire::Envelope;
-use quoring_core::{Config, Duration, EntryId, Event, LogIndex, NodeId, NodeSet, Role};
+use quoring_core::wire::{Envelope, Message};
+use quoring_core::{Closed, Config, Duration, EntryId, Event, LogIndex, NodeId, NodeSet, Role, WindowState};
 use quoring_ring::{DEFAULT_CRC32C, Kind, Record};
 
 use crate::cluster::{CLUSTER, Cluster, Settings};
@@ -47,8 +47,20 @@ pub enum Action {
     HoldApplication(u32),
     /// It goes on.
     Apply(u32),
-    /// A link is cut or mended.
+    /// A client of a node wants to read; for every second number, of the leader of the lowest term.
+    Read(u32),
+    /// The leader of the highest term hands over, for one number in eight; for one in sixteen to the node that it names.
+    Transfer(u32),
+    /// A client of a node opens the window to the leader.
+    Open(u32),
+    /// The client of a node whose window is open puts a few commands into it, as one batch.
+    Forward(u32, u32),
+    /// It closes it.
+    Close(u32),
+    /// A link is cut, or for every fourth number all links of a node.
     Cut(u32, u32),
+    /// A leader is cut off and stalls: no deadline of it comes until all is mended, but clients reach it.
+    Stall,
     /// All links are mended.
     Heal,
 }
@@ -62,10 +74,10 @@ pub fn generate(seed: u64, length: usize) -> Vec<Action> {
     let mut random = Random::new(seed);
     let mut weight = |usual: u64| if random.below(4) == 0 { 0 } else { usual * (1 + random.below(4)) };
     let weights = [
-        80,
+        140,
         weight(6),
         weight(6),
-        3 + weight(2),
+        6 + weight(2),
         weight(2),
         weight(2),
         3 + weight(8),
@@ -73,13 +85,19 @@ pub fn generate(seed: u64, length: usize) -> Vec<Action> {
         weight(1),
         4,
         weight(2),
-        2 + weight(1),
+        1 + weight(1),
         weight(3),
         weight(3),
         weight(1),
         weight(6),
         weight(1),
         weight(4),
+        weight(8),
+        weight(1),
+        weight(4),
+        weight(12),
+        weight(1) / 2,
+        weight(2),
     ];
     let total: u64 = weights.iter().sum();
     (0..length).map(|_| action(&mut random, &weights, total)).collect()
@@ -117,7 +135,13 @@ fn action(random: &mut Random, weights: &[u64], total: u64) -> Action {
         14 => Action::HoldChunks(a),
         15 => Action::GoOnWithChunk(a),
         16 => Action::HoldApplication(a),
-        _ => Action::Apply(a),
+        17 => Action::Apply(a),
+        18 => Action::Read(a),
+        19 => Action::Transfer(a),
+        20 => Action::Open(a),
+        21 => Action::Forward(a, b),
+        22 => Action::Close(a),
+        _ => Action::Stall,
     }
 }
 
@@ -128,8 +152,12 @@ pub struct Player {
     models: Option<BTreeMap<NodeId, Model>>,
     /// How often a leader's snapshot took the place of a log.
     pub installs: usize,
+    /// How often a node was told to campaign, and did.
+    pub by_leave: usize,
     /// Nodes where pieces of snapshots wait; at the others they are stored at once.
     held: NodeSet,
+    /// Nodes whose deadlines do not come.
+    stalled: NodeSet,
 }
 
 /// What a cluster is compared with.
@@ -145,13 +173,23 @@ impl Player {
     /// A cluster whose disks wait for [`Action::Flush`].
     #[must_use]
     pub fn new(settings: Settings, reference: Reference) -> Self {
-        let mut cluster = Cluster::started(settings);
+        let mut cluster = Cluster::new(settings);
+        // No clock runs faster or slower than leases allow for.
+        let drift = i64::from(settings.lease_drift.unwrap_or(0));
+        cluster.drift = settings.voters.iter().zip([drift, -drift].into_iter().cycle()).collect();
+        settings.voters.iter().for_each(|id| cluster.start(id));
         (cluster.slow_disks, cluster.slow_chunks) = (settings.voters, settings.voters);
         cluster.shows_all = false;
         let voters: std::collections::BTreeSet<_> = settings.voters.iter().collect();
         let timeout = Config::new(NodeId::default(), CLUSTER, settings.voters).election_timeout;
-        let models = || voters.iter().map(|&id| (id, Model::new(id, voters.clone(), timeout))).collect();
-        Self { cluster, models: (reference == Reference::Model).then(models), installs: 0, held: NodeSet::EMPTY }
+        let model = |id| {
+            let mut model = Model::new(id, voters.clone(), timeout, settings.lease_drift.is_some());
+            model.start(cluster.clock(id));
+            model
+        };
+        let models = || voters.iter().map(|&id| (id, model(id))).collect();
+        let models = (reference == Reference::Model).then(models);
+        Self { cluster, models, installs: 0, by_leave: 0, held: NodeSet::EMPTY, stalled: NodeSet::EMPTY }
     }
 
     /// Plays one action.
@@ -163,19 +201,56 @@ impl Player {
             Action::Deliver(frame) => self.deliver(frame)?,
             Action::Lose(frame) => drop(self.frame(frame).and_then(|name| self.cluster.network.take(name))),
             Action::Repeat(frame) => self.repeat(frame)?,
-            Action::TimeOut(node) => self.time_out(self.due(node))?,
+            Action::TimeOut(node) => {
+                if let Some(id) = Some(self.due(node)).filter(|&id| !self.stalled.contains(id)) {
+                    self.time_out(id)?;
+                }
+            }
             Action::Wait(ms) => self.cluster.now = self.cluster.now + Duration::from_millis(ms.into()),
             Action::Propose(node, size) => self.propose(self.choose(node), size)?,
             Action::ProposeAtLeader(size) => {
-                let leader = self
-                    .cluster
-                    .nodes
-                    .values()
-                    .filter(|node| node.leads())
-                    .max_by_key(|node| node.status().map(|status| status.term));
-                if let Some(id) = leader.map(|node| node.id) {
+                if let Some(id) = self.leader() {
                     self.propose(id, size)?;
                 }
+            }
+            Action::Read(node) => {
+                let id = self.oldest_leader().filter(|_| node.is_multiple_of(2)).unwrap_or(self.choose(node / 2));
+                let asks = self.cluster.read(id).is_ok() && !self.cluster.nodes[&id].leads();
+                if let Some(model) = self.model(id).filter(|_| asks) {
+                    model.boot();
+                }
+                self.compare(id)?;
+            }
+            // Seldom: an office that is always being handed over serves nobody.
+            Action::Transfer(to) => {
+                if let Some(id) = self.leader().filter(|_| to.is_multiple_of(8)) {
+                    let to = to.is_multiple_of(16).then(|| self.choose(to / 16));
+                    let successor = self.cluster.transfer(id, to);
+                    if let (Ok(to), Some(model)) = (successor, self.model(id)) {
+                        model.transfer(to)?;
+                    }
+                    self.compare(id)?;
+                }
+            }
+            Action::Open(node) => {
+                let id = self.choose(node);
+                let opens = self.cluster.open(id).is_ok();
+                if let Some(model) = self.model(id).filter(|_| opens) {
+                    model.boot();
+                }
+                self.compare(id)?;
+            }
+            Action::Forward(node, items) => {
+                let Some(id) = self.open_window(node) else { return Ok(()) };
+                let command = [items as u8; 20];
+                let batch = &[&command[..], &command[..items as usize % 20], &[]][..items as usize % 4 % 3 + 1];
+                let _ = self.cluster.forward(id, batch);
+                self.compare(id)?;
+            }
+            Action::Close(node) => {
+                let id = self.choose(node);
+                self.cluster.ask(id, |raft, _| raft.close_window(Closed::Owner));
+                self.compare(id)?;
             }
             Action::Flush(node, records) => self.flush(self.choose(node), 1 + records as usize)?,
             Action::Crash(node, kept) => self.crash(self.choose(node), kept),
@@ -195,10 +270,21 @@ impl Player {
                 self.cluster.apply(id);
             }
             Action::Cut(from, to) => {
-                let (from, to) = (self.choose(from), self.choose(to));
-                self.cluster.network.set_cut(from, to, true);
+                let (from, peer) = (self.choose(from), self.choose(to));
+                if to.is_multiple_of(4) {
+                    self.isolate(from);
+                } else {
+                    self.cluster.network.set_cut(from, peer, true);
+                }
+            }
+            Action::Stall => {
+                if let Some(id) = self.leader() {
+                    self.stalled.insert(id);
+                    self.isolate(id);
+                }
             }
             Action::Heal => {
+                self.stalled = NodeSet::EMPTY;
                 let all = self.cluster.settings.voters;
                 all.iter()
                     .flat_map(|from| all.iter().map(move |to| (from, to)))
@@ -236,10 +322,41 @@ impl Player {
         self.cluster.run(Duration::from_millis(10_000));
         let behind = |node: &crate::node::Node| node.status().is_none_or(|status| status.applied < entry.index);
         if self.cluster.nodes.values().any(behind) {
-            Err(format!("{entry:?} is not applied{}", self.lines()))
-        } else {
-            Ok(())
+            return Err(format!("{entry:?} is not applied{}", self.lines()));
         }
+        let waits = |id: &NodeId| self.cluster.clients.waiting(*id) > 0;
+        match all.iter().find(waits) {
+            Some(id) => Err(format!("clients of node {id} wait to read for ever{}", self.lines())),
+            None => Ok(()),
+        }
+    }
+
+    /// A node whose window is open.
+    fn open_window(&self, number: u32) -> Option<NodeId> {
+        let open = |node: &&crate::node::Node| {
+            node.running.as_ref().is_some_and(|running| running.raft.window().state == WindowState::Open)
+        };
+        let nodes: Vec<_> = self.cluster.nodes.values().filter(open).map(|node| node.id).collect();
+        nodes.get(number as usize % nodes.len().max(1)).copied()
+    }
+
+    fn isolate(&mut self, id: NodeId) {
+        for peer in self.cluster.settings.voters.iter() {
+            self.cluster.network.set_cut(id, peer, true);
+            self.cluster.network.set_cut(peer, id, true);
+        }
+    }
+
+    /// The leader of the lowest term: it may not have heard that it leads no longer.
+    fn oldest_leader(&self) -> Option<NodeId> {
+        let leaders = self.cluster.nodes.values().filter(|node| node.leads());
+        leaders.min_by_key(|node| node.status().map(|status| status.term)).map(|node| node.id)
+    }
+
+    /// The leader of the highest term.
+    fn leader(&self) -> Option<NodeId> {
+        let leaders = self.cluster.nodes.values().filter(|node| node.leads());
+        leaders.max_by_key(|node| node.status().map(|status| status.term)).map(|node| node.id)
     }
 
     fn lines(&self) -> String {
@@ -252,8 +369,7 @@ impl Player {
     }
 
     fn due(&self, number: u32) -> NodeId {
-        let deadline =
-            |id: NodeId| self.cluster.nodes[&id].running.as_ref().and_then(|running| running.raft.poll_timeout());
+        let deadline = |id: NodeId| self.cluster.deadline(id).filter(|_| !self.stalled.contains(id));
         let chosen = self.choose(number / 4);
         let first =
             self.cluster.settings.voters.iter().filter(|&id| deadline(id).is_some()).min_by_key(|&id| deadline(id));
@@ -282,9 +398,13 @@ impl Player {
             // Whoever receives frames there waits for the disk.
             return Ok(());
         }
+        let campaigns = |player: &Self| player.cluster.nodes[&frame.to].status().map(|status| status.role);
+        let is_leave = frame.kind(CLUSTER) == "campaign-now" && campaigns(self) != Some(Role::Candidate);
         let before = self.cluster.nodes[&frame.to].refusals();
+        let last = self.last(frame.to);
         self.cluster.deliver(frame.name);
-        let (now, after) = (self.cluster.now, self.cluster.nodes[&frame.to].refusals());
+        let (now, after) = (self.cluster.clock(frame.to), self.cluster.nodes[&frame.to].refusals());
+        let appended = self.last(frame.to).wrapping_sub(last);
         if let (Some(model), Some(before), Some(after)) = (self.model(frame.to), before, after) {
             let decoded = frame.decode(CLUSTER).ok_or("a frame that cannot be read")?;
             model.receive(
@@ -294,13 +414,21 @@ impl Player {
                 &decoded.message,
                 before.stale_answer != after.stale_answer,
             )?;
+            if let Message::Forward(forward) = &decoded.message {
+                model.forwarded(frame.from, forward, appended)?;
+            }
         }
+        self.by_leave += usize::from(is_leave && campaigns(self) == Some(Role::Candidate));
         self.compare(frame.to)?;
         if !self.held.contains(frame.to) {
             self.go_on_with_chunk(frame.to)?;
             self.go_on_with_chunk(frame.to)?;
         }
         Ok(())
+    }
+
+    fn last(&self, id: NodeId) -> u64 {
+        self.cluster.nodes[&id].status().map_or(0, |status| status.last.0)
     }
 
     /// The piece of a snapshot that waits gets onto the disk, or the core learns of it.
@@ -310,7 +438,7 @@ impl Player {
                 model.store(stored);
             }
         } else if let Some((_, stored)) = self.cluster.tell_stored(id) {
-            let now = self.cluster.now;
+            let now = self.cluster.clock(id);
             if let Some(model) = self.model(id) {
                 model.tell_stored(now, stored);
             }
@@ -347,13 +475,15 @@ impl Player {
         }
         let asks =
             self.cluster.events.iter().any(|&(node, event)| node == id && matches!(event, Event::AsksPreVote { .. }));
-        let now = self.cluster.now;
-        let role = self.cluster.nodes[&id].status().map(|status| status.role);
+        let now = self.cluster.clock(id);
+        let status = self.cluster.nodes[&id].status();
+        let (role, leader) = (status.map(|status| status.role), status.and_then(|status| status.leader));
         if let Some(model) = self.model(id) {
             match model.role {
                 Role::Leader => model.leader_tick(now),
-                Role::Follower => model.election_timeout(now),
-                // A candidate's deadline may also be for asking again.
+                // A deadline may also be for asking again: a candidate its peers, a follower its leader.
+                Role::Follower if leader.is_none() => model.election_timeout(now),
+                Role::Follower => {}
                 _ if asks || role == Some(Role::Follower) => model.election_timeout(now),
                 _ => {}
             }
@@ -372,7 +502,7 @@ impl Player {
 
     fn flush(&mut self, id: NodeId, records: usize) -> Result<(), Disagreement> {
         let done = self.cluster.flush(id, records);
-        let now = self.cluster.now;
+        let now = self.cluster.clock(id);
         if let Some(model) = self.model(id) {
             model.flush(now, done);
         }
@@ -391,6 +521,10 @@ impl Player {
     fn start(&mut self, id: NodeId) {
         if self.cluster.nodes[&id].running.is_none() {
             self.cluster.start(id);
+            let now = self.cluster.clock(id);
+            if let Some(model) = self.model(id) {
+                model.start(now);
+            }
         }
     }
 
@@ -436,7 +570,7 @@ impl Player {
 
 /// The pending records of a node as the model has them.
 fn written<'b>(records: impl Iterator<Item = &'b [u8]>, disk: &Disk) -> Vec<Written> {
-    let mut log = disk.log().clone();
+    let (mut log, mut boot) = (disk.log().clone(), disk.boot());
     let read = |bytes: &'b [u8]| {
         let record = Record::parse(bytes).expect("whole records");
         let (term, flags) = (quoring_core::Term(record.header.term), record.header.flags);
@@ -445,7 +579,9 @@ fn written<'b>(records: impl Iterator<Item = &'b [u8]>, disk: &Disk) -> Vec<Writ
                 Written::Entry(index, Entry { term, kind: record.header.kind, command: record.payload.to_vec() })
             }
             None if record.header.kind == Kind::Vote => {
-                Written::Vote(term, NodeId::new(flags & 0x7F).filter(|_| flags & 0x80 != 0))
+                let vote = NodeId::new(flags & 0x7F).filter(|_| flags & 0x80 != 0);
+                let before = std::mem::replace(&mut boot, record.header.index_low);
+                if boot == before { Written::Vote(term, vote) } else { Written::Boot(term, vote) }
             }
             None => {
                 let index = LogIndex(record.start().expect("entries, votes and starts are all there is"));

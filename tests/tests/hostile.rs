@@ -136,7 +136,7 @@ fn items(client: u64, first: u64, count: u64) -> Vec<u8> {
         let request = RequestId { client: ClientId(client), sequence, table: 0 };
         let kind = if first % 3 == 2 { Kind::Session } else { Kind::Stream };
         let mut bytes = [0; 64];
-        let more = above % 2 == 0 && above + 1 < count;
+        let more = above.is_multiple_of(2) && above + 1 < count;
         let len = Item::encode(kind, more, &request.encode(), b"evil", &mut bytes).expect("it fits");
         bytes[..len].to_vec()
     };
