@@ -62,6 +62,11 @@ impl<'a> Proposals<'a> {
         self.slots.iter().position(|slot| matches!(slot, Proposal::Free))
     }
 
+    /// How many clients can wait.
+    pub(crate) const fn places(&self) -> usize {
+        self.slots.len()
+    }
+
     /// As many free slots, if there are.
     pub(crate) fn free_slots<const N: usize>(&self) -> Option<[usize; N]> {
         let mut slots = [0; N];

@@ -15,7 +15,8 @@ use crate::waiting::Place;
 /// A client that wants to read: ready when everything that was committed before it asked is applied here. The application's state may then be read, as
 /// long as nothing else is awaited in between: it is at least as new as this moment of the whole cluster, at most newer.
 ///
-/// Cancel-safe. As many as like may wait: they share one round of the leader's to a quorum, and cost the node no memory.
+/// Cancel-safe. As many as like may wait: they share one round of the leader's to a quorum, and cost the node no memory. Each of them passes the news on to
+/// one that came before it: once polled, poll it again when it wakes, or drop it, but do not leave it lying.
 #[must_use = "nothing is known before this is awaited"]
 pub struct Reading<'a, P: Platform> {
     shared: &'a Shared<'a, P>,

@@ -402,7 +402,9 @@ impl State<'_> {
         if before.clients != after.clients {
             effects.waiting = self.waiting.wake_all();
             // A round may have been what stood in the way of a request.
-            effects.woken = effects.woken.and(self.room().woken);
+            let room = self.room();
+            effects.woken = effects.woken.and(room.woken);
+            effects.streams = room.streams;
         }
         let changed = before.leadership != after.leadership;
         if changed || before.window != after.window {

@@ -7,7 +7,7 @@ use core::sync::atomic::Ordering;
 use core::task::{Context, Poll};
 
 use quoring_core::{
-    ClientId, Closed, Duration, ForwardError, Instant, LogIndex, ProposeError, Rejection, RequestId, Term, WindowError,
+    ClientId, Closed, Duration, ForwardError, Instant, ProposeError, Rejection, RequestId, Term, WindowError,
     WindowState,
 };
 use quoring_ring::Kind;
@@ -27,6 +27,10 @@ pub struct Stream<'a, P: Platform> {
     shared: &'a Shared<'a, P>,
     number: u16,
     route: Route,
+    /// The name its commands have in the log: the window's, or its own.
+    client: ClientId,
+    /// The number of the next command, if it does not go through a window, which counts for itself.
+    next: u32,
     pipelines: bool,
 }
 
@@ -49,8 +53,8 @@ pub struct Sent<'a, P: Platform> {
 enum Route {
     /// This node leads, in this term.
     Direct(Term),
-    /// Through the window with this name.
-    Window(ClientId),
+    /// Through this node's window.
+    Window,
 }
 
 /// Why a stream was not opened.
@@ -77,7 +81,8 @@ pub enum OpenError {
 pub enum Broken {
     /// The leader it led to leads no longer.
     LeaderLost,
-    /// The application refused a command: nothing of it is stored, nor of those behind it (C4).
+    /// The application refused a command: nothing of it is stored, nor of those behind it (C4). If the leader refused it and this node would not have, it may
+    /// also have been that of a session on this node, which shares the way to the leader.
     Rejected(Rejection),
     /// A command, or batch, was larger than what any of the nodes on its way takes; likewise.
     TooLarge,
@@ -102,8 +107,8 @@ pub enum SendError {
 /// What a node knows of its stream.
 #[derive(Debug, Default)]
 pub(crate) struct Streams {
-    /// Its number and route, if there is one.
-    open: Option<(u16, Option<Route>)>,
+    /// Its number, and its route and name once it has them.
+    open: Option<(u16, Option<(Route, ClientId)>)>,
     /// The number of the newest.
     number: u16,
     /// How long the next one to open waits (C7),
@@ -149,7 +154,8 @@ impl<'a, P: Platform> Stream<'a, P> {
     pub(crate) async fn open(shared: &'a Shared<'a, P>) -> Result<Self, OpenError> {
         let now = shared.clock.now();
         let (number, not_before) = shared.with(|state| state.claim_stream(now)).ok_or(OpenError::InUse)?;
-        let mut stream = Self { shared, number, route: Route::Direct(Term::ZERO), pipelines: true };
+        let (route, client) = (Route::Window, ClientId::NONE);
+        let mut stream = Self { shared, number, route, client, next: 0, pipelines: true };
         shared.latch.store(latch(number, None), Ordering::Release);
         if not_before > now {
             shared.clock.sleep_until(not_before).await;
@@ -158,8 +164,8 @@ impl<'a, P: Platform> Stream<'a, P> {
         let now = shared.clock.now();
         shared.with(|state| match opened {
             Ok(()) => {
-                stream.pipelines = state.raft.window().pipelines || matches!(stream.route, Route::Direct(_));
-                state.streams.open = Some((number, Some(stream.route)));
+                stream.pipelines = state.raft.window().pipelines || stream.route != Route::Window;
+                state.streams.open = Some((number, Some((stream.route, stream.client))));
             }
             Err(_) => state.back_off(now),
         });
@@ -170,10 +176,17 @@ impl<'a, P: Platform> Stream<'a, P> {
     async fn find_route(&mut self) -> Result<(), OpenError> {
         let shared = self.shared;
         let now = shared.clock.now();
-        self.route = shared.step(|state| state.find_route(now))?;
-        let Route::Window(client) = self.route else { return Ok(()) };
-        let open = || shared.with(|state| state.window_opens(client));
+        (self.route, self.client) = shared.step(|state| state.find_route(now))?;
+        let open = || match self.route {
+            Route::Window => shared.with(|state| state.window_opens(self.client)),
+            Route::Direct(term) => shared.step(|state| state.is_sure_to_lead(now, term)),
+        };
         shared.wakes.stream.until(open).await
+    }
+
+    /// The largest command in bytes, on whichever node the stream is.
+    pub fn command_limit(&self) -> usize {
+        self.shared.with(|state| state.raft.command_limit().saturating_sub(RequestId::SIZE))
     }
 
     /// Whether several commands may be on their way; if not, because of the link, one at a time is (C3).
@@ -199,7 +212,8 @@ impl<'a, P: Platform> Stream<'a, P> {
             return Err(SendError::Broken(broken));
         }
         let now = shared.clock.now();
-        let sent = shared.step(|state| state.send(now, self.route, &commands));
+        let sent = shared.step(|state| state.send(now, self.route, self.client, self.next, &commands));
+        self.next = self.next.wrapping_add(if sent.is_ok() { N as u32 } else { 0 });
         match sent {
             Ok(slots) => Ok(slots.map(|slot| Sent { seat: Seat { shared, slot } })),
             Err(Unsent::NotReady) => Err(SendError::NotReady),
@@ -248,8 +262,6 @@ impl<'a, P: Platform> Stream<'a, P> {
 
     /// Breaks it for this reason, if it is not broken already; the reason that stays.
     fn break_with(&self, broken: Broken) -> Broken {
-        let now = self.shared.clock.now();
-        self.shared.with(|state| state.back_off(now));
         self.shared.break_stream(self.number, broken)
     }
 }
@@ -299,10 +311,14 @@ enum Unsent {
 impl<P: Platform> Shared<'_, P> {
     /// Latches the reason why the stream is broken, unless it is broken already, and wakes its watchers. The reason that stays.
     pub(crate) fn break_stream(&self, number: u16, broken: Broken) -> Broken {
-        let first = self.with(|_| {
+        let now = self.clock.now();
+        let first = self.with(|state| {
             let before = unlatch(self.latch.load(Ordering::Relaxed), number);
             if before.is_none() {
                 self.latch.store(latch(number, Some(broken)), Ordering::Release);
+                if broken != Broken::Owner {
+                    state.back_off(now);
+                }
             }
             before
         });
@@ -334,11 +350,11 @@ impl State<'_> {
     }
 
     /// How commands get to the leader from here.
-    fn find_route(&mut self, now: Instant) -> Result<Route, OpenError> {
+    fn find_route(&mut self, now: Instant) -> Result<(Route, ClientId), OpenError> {
         if let Some(term) = self.raft.leads() {
-            return Ok(Route::Direct(term));
+            return Ok((Route::Direct(term), self.raft.new_client()));
         }
-        self.use_window(now).map(Route::Window).map_err(|error| match error {
+        self.use_window(now).map(|client| (Route::Window, client)).map_err(|error| match error {
             WindowError::Halted => OpenError::Halted,
             WindowError::Unsupported | WindowError::NoMemory => OpenError::Unsupported,
             _ => OpenError::NoLeader,
@@ -351,6 +367,18 @@ impl State<'_> {
         match window.state {
             WindowState::Open | WindowState::Opening => Ok(window.client),
             WindowState::Unused | WindowState::Closed(_) => self.raft.open_window(now),
+        }
+    }
+
+    /// Whether this node still leads and its peers know streams; `None` as long as a quorum has not said so.
+    fn is_sure_to_lead(&mut self, now: Instant, term: Term) -> Option<Result<(), OpenError>> {
+        if self.raft.leads() != Some(term) {
+            return Some(Err(if self.raft.has_halted() { OpenError::Halted } else { OpenError::NoLeader }));
+        }
+        match self.raft.may_name_clients(now) {
+            Ok(()) => Some(Ok(())),
+            Err(ProposeError::Busy) => None,
+            Err(_) => Some(Err(OpenError::Unsupported)),
         }
     }
 
@@ -368,61 +396,52 @@ impl State<'_> {
         }
     }
 
-    /// Sends commands, all of them or none; the slots in which their senders wait.
+    /// Sends commands, all of them or none; the slots in which their senders wait. `next` is the number of the first, if they do not go through a window.
     fn send<const N: usize>(
         &mut self,
         now: Instant,
         route: Route,
+        client: ClientId,
+        next: u32,
         commands: &[&[u8]; N],
     ) -> Result<[usize; N], Unsent> {
         if N == 0 {
             return Ok([0; N]);
         }
+        if N > self.proposals.places() {
+            return Err(Unsent::Refused(Broken::TooLarge));
+        }
+        let window = self.raft.window();
+        let (first, is_open) = match route {
+            Route::Direct(term) => (next, self.raft.leads() == Some(term)),
+            Route::Window => (window.next, window.client == client),
+        };
+        if !is_open {
+            return Err(Unsent::Refused(Broken::LeaderLost));
+        }
         let slots = self.proposals.free_slots().ok_or(Unsent::NotReady)?;
+        let sequences = (0..).map(|more| first.wrapping_add(more));
+        let requests = sequences.clone().zip(commands).map(|(sequence, command)| {
+            let request = RequestId { client, sequence, table: 0 };
+            (request, *command)
+        });
         match route {
-            Route::Direct(term) => self.send_direct(term, commands, &slots)?,
-            Route::Window(client) => self.send_through(now, client, commands, &slots)?,
+            Route::Direct(_) => {
+                self.raft.propose_batch(now, Kind::Stream, requests)?;
+            }
+            Route::Window => {
+                if let WindowState::Closed(closed) = window.state {
+                    return Err(Unsent::Refused(closed.into()));
+                }
+                // What this node would refuse as leader it need not send there: a refusal is the same on all nodes, as a rule.
+                commands.iter().try_for_each(|command| self.raft.admits(command, RequestId::SIZE))?;
+                self.raft.forward(now, Kind::Stream, requests)?;
+            }
+        }
+        for (slot, sequence) in slots.into_iter().zip(sequences) {
+            self.proposals.wait_for_request(slot, RequestKey { kind: Kind::Stream, client, sequence });
         }
         Ok(slots)
-    }
-
-    fn send_direct(&mut self, term: Term, commands: &[&[u8]], slots: &[usize]) -> Result<(), Unsent> {
-        if self.raft.leads() != Some(term) {
-            return Err(Unsent::Refused(Broken::LeaderLost));
-        }
-        let last = self.raft.propose_batch(commands.iter().copied())?;
-        let first = last.index.0.saturating_sub(commands.len() as u64);
-        for (slot, index) in slots.iter().zip(first + 1..) {
-            self.proposals.wait(*slot, quoring_core::EntryId { term, index: LogIndex(index) });
-        }
-        Ok(())
-    }
-
-    fn send_through(
-        &mut self,
-        now: Instant,
-        client: ClientId,
-        commands: &[&[u8]],
-        slots: &[usize],
-    ) -> Result<(), Unsent> {
-        let window = self.raft.window();
-        if window.client != client {
-            return Err(Unsent::Refused(Broken::LeaderLost));
-        }
-        if let WindowState::Closed(closed) = window.state {
-            return Err(Unsent::Refused(closed.into()));
-        }
-        // What this node would refuse as leader it need not send there: a refusal is the same on all nodes, as a rule.
-        commands.iter().try_for_each(|command| self.raft.admits(command, RequestId::SIZE))?;
-        let sequences = (0..).map(|more| window.next.wrapping_add(more));
-        let requests =
-            sequences.zip(commands).map(|(sequence, command)| (RequestId { client, sequence, table: 0 }, *command));
-        let first = self.raft.forward(now, Kind::Stream, requests)?;
-        for (slot, more) in slots.iter().zip(0..) {
-            let sequence = first.wrapping_add(more);
-            self.proposals.wait_for_request(*slot, RequestKey { kind: Kind::Stream, client, sequence });
-        }
-        Ok(())
     }
 
     /// The window or the leader may have changed: what was sent and cannot take effect any more, or of which nobody will know, is told so; and whether the
@@ -447,10 +466,10 @@ impl State<'_> {
             _ => None,
         });
         let broken = match self.streams.open {
-            Some((number, Some(Route::Direct(term)))) if self.raft.leads() != Some(term) => {
+            Some((number, Some((Route::Direct(term), _)))) if self.raft.leads() != Some(term) => {
                 Some((number, if self.raft.has_halted() { Broken::Halted } else { Broken::LeaderLost }))
             }
-            Some((number, Some(Route::Window(client)))) => match window.state {
+            Some((number, Some((Route::Window, client)))) => match window.state {
                 _ if window.client != client => Some((number, Broken::LeaderLost)),
                 WindowState::Closed(closed) => Some((number, closed.into())),
                 _ => None,

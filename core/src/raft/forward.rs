@@ -201,11 +201,11 @@ impl<'a> Raft<'a> {
             return Err(WindowError::NoMemory);
         }
         let client = self.new_client();
+        self.expect_answer(now);
         let window = &mut self.window;
         (window.state, window.client, window.opened_at) = (WindowState::Opening, client, now);
         (window.used, window.unsent) = (0, 0);
         (window.first, window.next, window.sent, window.resume) = (0, 0, 0, 0);
-        self.arm_tick(now);
         self.owe(leader, Due::FORWARD);
         Ok(client)
     }
@@ -235,9 +235,10 @@ impl<'a> Raft<'a> {
         if full {
             return Err(ForwardError::NotReady);
         }
+        self.expect_answer(now);
+        let window = &mut self.window;
         let first = window.next;
         let mut left = requests.clone().count();
-        let idle = window.used == 0;
         for (request, command) in requests {
             left -= 1;
             let rest = window.buffer.get_mut(window.used..).unwrap_or_default();
@@ -245,9 +246,6 @@ impl<'a> Raft<'a> {
             let size = Item::encode(kind, left > 0, &request.encode(), command, rest).unwrap_or(0);
             window.used += size;
             window.next = window.next.wrapping_add(1);
-        }
-        if idle {
-            self.arm_tick(now);
         }
         self.owe(leader, Due::FORWARD);
         Ok(first)
@@ -265,6 +263,13 @@ impl<'a> Raft<'a> {
             self.window.state = WindowState::Closed(reason);
             self.window.used = 0;
             self.tell_window();
+        }
+    }
+
+    /// Something is about to be asked of the leader, and asked again at the next tick. The tick of an earlier question is not put off.
+    pub(super) fn expect_answer(&mut self, now: Instant) {
+        if self.role == Role::Follower && !self.awaits_leader() {
+            self.arm_tick(now);
         }
     }
 

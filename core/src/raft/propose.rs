@@ -62,37 +62,30 @@ impl Raft<'_> {
         request: &RequestId,
         command: &[u8],
     ) -> Result<EntryId, ProposeError> {
-        self.append_requests(now, core::iter::once((kind, *request, command)))?;
-        Ok(EntryId { term: self.term, index: self.last() })
+        self.propose_batch(now, kind, core::iter::once((*request, command)))
     }
 
-    /// Appends commands that follow on each other: all of them, or none (C4). The index of the last one; that of the last entry if there are none (C8).
+    /// Appends commands that name their client and follow on each other: all of them, or none (C4, C8). The last of them, or of the log if there are none.
     ///
     /// # Errors
     /// See [`ProposeError`]; nothing was stored.
     pub fn propose_batch<'c>(
         &mut self,
-        commands: impl Iterator<Item = &'c [u8]> + Clone,
+        now: Instant,
+        kind: Kind,
+        requests: impl Iterator<Item = (RequestId, &'c [u8])> + Clone,
     ) -> Result<EntryId, ProposeError> {
-        self.may_propose()?;
-        let (mut size, mut count) = (0, 0_u32);
-        for command in commands.clone() {
-            self.admit(command, 0)?;
-            (size, count) = (record_size(command.len()).saturating_add(size), count + 1);
-        }
-        self.has_room_for_batch(size, count)?;
-        for command in commands {
-            self.append_own(Kind::Command, command).map_err(|_| self.is_busy())?;
-        }
+        self.append_requests(now, requests.map(|(request, command)| (kind, request, command)))?;
         Ok(EntryId { term: self.term, index: self.last() })
     }
 
-    /// The same for commands that name their clients.
+    /// The same for any kinds.
     pub(super) fn append_requests<'c>(
         &mut self,
         now: Instant,
         requests: impl Iterator<Item = (Kind, RequestId, &'c [u8])> + Clone,
     ) -> Result<(), ProposeError> {
+        self.may_propose()?;
         let (mut size, mut count) = (0, 0_u32);
         for (_, _, command) in requests.clone() {
             self.admit(command, RequestId::SIZE)?;
@@ -129,7 +122,11 @@ impl Raft<'_> {
 
     /// Whether this node and all peers know entries that name their client (C9). Each peer is asked once in a term, and all that have not answered when a
     /// quorum has are taken to be like those: none of this version is unable, but one that says so.
-    fn may_name_clients(&mut self, now: Instant) -> Result<(), ProposeError> {
+    ///
+    /// # Errors
+    /// [`ProposeError::Busy`] until a quorum has answered, then [`ProposeError::Unsupported`] if one of them does not; or the node does not lead.
+    pub fn may_name_clients(&mut self, now: Instant) -> Result<(), ProposeError> {
+        self.may_propose()?;
         let round = match self.leading.introduced {
             Some(round) => round,
             None => self.join_round(now),

@@ -21,6 +21,8 @@
 //! too ([`promised`](Raft::promised)). The leader counts the same time from when the round *began*, less what two clocks can drift apart and less one
 //! heartbeat interval for their grain. Nobody can be elected before that has passed, but by its leave: who hands over its office has no lease any more.
 
+use core::fmt;
+
 use super::{Raft, Rule, count};
 use crate::capabilities::Capabilities;
 use crate::config::Config;
@@ -45,6 +47,17 @@ pub enum ReadError {
     /// The node has stopped.
     Halted,
 }
+
+impl fmt::Display for ReadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoLeader => "no leader is known",
+            Self::Halted => "the node has stopped",
+        })
+    }
+}
+
+impl core::error::Error for ReadError {}
 
 /// The rounds of this node, as leader and as follower.
 #[derive(Clone, Copy, Debug, Default)]
@@ -137,6 +150,7 @@ impl Raft<'_> {
         if !able || self.rounds.under_way {
             return false;
         }
+        self.expect_answer(now);
         let rounds = &mut self.rounds;
         rounds.begun = rounds.begun.saturating_add(1);
         rounds.covers = rounds.begun;
@@ -150,7 +164,6 @@ impl Raft<'_> {
             self.count_confirmed(now);
         } else if let Some(leader) = self.leader {
             self.begin_boot();
-            self.arm_tick(now);
             self.owe(leader, Due::READ);
         }
         true

@@ -3,6 +3,8 @@
 //! It may be lost, late or repeated: a node that campaigns without need costs a term, never safety. But it overrides the promise that leases stand on, so
 //! who gives leave has no lease again in its term.
 
+use core::fmt;
+
 use super::{Raft, Recorded, count};
 use crate::event::Role;
 use crate::progress::Due;
@@ -23,6 +25,20 @@ pub enum TransferError {
     /// The node has stopped.
     Halted,
 }
+
+impl fmt::Display for TransferError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotLeader(Some(leader)) => write!(f, "node {leader} leads"),
+            Self::NotLeader(None) => f.write_str("no leader is known"),
+            Self::NoPeer => f.write_str("no such peer, or none that has answered lately"),
+            Self::TimedOut => f.write_str("the successor did not take over in time"),
+            Self::Halted => f.write_str("the node has stopped"),
+        }
+    }
+}
+
+impl core::error::Error for TransferError {}
 
 /// The successor, and until when it may come up.
 #[derive(Clone, Copy, Debug)]

@@ -291,7 +291,12 @@ fn use_as_client(cluster: &mut Cluster, command: &str, words: &mut Words<'_>) {
         _ => {
             let texts: Vec<&[u8]> = words.by_ref().map(str::as_bytes).collect();
             if command == "propose-batch" {
-                let proposed = cluster.ask(id, |raft, _| raft.propose_batch(texts.iter().copied()));
+                let proposed = cluster.ask(id, |raft, now| {
+                    let client = raft.new_client();
+                    let requests =
+                        (0..).zip(&texts).map(|(sequence, text)| (RequestId { client, sequence, table: 0 }, *text));
+                    raft.propose_batch(now, Kind::Stream, requests)
+                });
                 said(proposed.expect("it has power"))
             } else {
                 let all = texts.len() as u32;
