@@ -184,10 +184,17 @@ fn a_repeated_command_gets_its_first_answer_on_any_node_and_after_a_loss_of_powe
     };
     all_say(&cluster, &first, "ok 1");
     let mut other = Client::start(&cluster, 1);
-    (0..450).for_each(|number| drop(other.execute(&format!("add count {number}"))));
+    assert_eq!(other.execute("put color green"), "created");
+    let mut sum = 1;
+    for number in 1..=450 {
+        sum += number;
+        assert_eq!(other.execute(&format!("add count {number}")), sum.to_string());
+    }
     (0..3).for_each(|node| cluster.kill(node));
     (0..3).for_each(|node| cluster.boot(node));
     all_say(&cluster, &first, "ok 1");
+    all_say(&cluster, "get color", "ok value green");
+    all_say(&cluster, "get count", &format!("ok value {sum}"));
     assert!((0..3).all(|node| cluster.messages(node).iter().any(|message| message.starts_with("restored"))));
 
     all_say(&cluster, &format!("in {session} 2 put count 7"), "ok replaced");
@@ -245,6 +252,40 @@ fn a_leader_that_is_stopped_hands_over_in_less_time_than_an_election_takes_to_be
     println!("{pauses:?}");
     pauses.sort_unstable();
     assert!(pauses[2] < Duration::from_millis(500), "{pauses:?}");
+}
+
+/// The largest map fits into a snapshot, together with all sessions there can be: the log goes on below it for as long as commands come.
+///
+/// covers: S1, S6
+#[test]
+fn a_full_map_says_so_and_is_saved_and_restored() {
+    const WRITERS: usize = 4;
+    let mut cluster = Cluster::start();
+    (0..64).for_each(|number| drop(open(&cluster, number % 3)));
+    let fill = |client: &mut Client, writer: usize| {
+        let mut answers = (0..).map(|number| client.execute(&format!("put {writer}.{number} {}", "v".repeat(512))));
+        answers.position(|answer| answer == "full").unwrap()
+    };
+    let mut clients: Vec<_> = (0..WRITERS).map(|writer| Client::start(&cluster, writer % 3)).collect();
+    let filled: Vec<_> = thread::scope(|scope| {
+        let writers = clients.iter_mut().enumerate().map(|(writer, client)| scope.spawn(move || fill(client, writer)));
+        writers.collect::<Vec<_>>().into_iter().map(|writer| writer.join().unwrap()).collect()
+    });
+    let client = &mut clients[0];
+    assert_eq!(client.execute("delete 0.0"), "deleted");
+    assert_eq!(client.execute("add 0.0 1"), "1");
+    (2..=1000).for_each(|number| assert_eq!(client.execute("add 0.0 1"), number.to_string()));
+    (0..3).for_each(|node| cluster.kill(node));
+    (0..3).for_each(|node| cluster.boot(node));
+    for node in 0..3 {
+        assert_eq!(cluster.ask(node, "get 0.0"), "ok value 1000");
+        for (writer, count) in filled.iter().enumerate() {
+            let read = [1, count - 1, *count].map(|number| cluster.ask(node, &format!("get {writer}.{number}")));
+            assert!(read[0].len() > 512 && read[0] == read[1] && read[2] == "ok none", "{read:?}");
+        }
+        let restored = cluster.messages(node).pop().unwrap();
+        assert!(restored.starts_with(&format!("restored {} keys ", filled.iter().sum::<usize>())), "{restored}");
+    }
 }
 
 /// covers: L10
