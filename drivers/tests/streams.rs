@@ -574,3 +574,109 @@ fn a_stream_waits_for_room_in_the_table_of_clients_and_goes_on_when_one_has_gone
         assert_eq!(cluster.applied(leader), commands(&["one", "two", "three", "one", "two", "three"]));
     });
 }
+
+/// No such batch will ever fit: to wait for it is to wait for ever.
+///
+/// covers: C4, R6
+#[test]
+fn a_batch_of_more_commands_than_clients_may_wait_is_refused() {
+    let cluster: Usual = Cluster::new::<256, 64, 2>(|_| {});
+    cluster.run(async {
+        let (leader, [follower, _]) = cluster.roles().await;
+        for node in [leader, follower] {
+            let mut stream = cluster.node(node).stream().await.unwrap();
+            let batch = cluster.client(async move { stream.send_batch([&b"x"[..]; 3]).await.map(|_| ()) });
+            cluster.sleep(Duration::from_millis(5000)).await;
+            assert!(batch.is_done(), "the sender hangs");
+            assert_eq!(batch.outcome(), Err(Broken::TooLarge));
+        }
+    });
+}
+
+/// The frame with a command is lost, while the node asks its leader for other things all the time.
+///
+/// covers: C6, R7
+#[test]
+fn a_lost_command_is_sent_again_however_busy_the_node_is() {
+    let cluster = usual();
+    cluster.run(async {
+        let (_, [follower, _]) = cluster.roles().await;
+        let mut stream = cluster.node(follower).stream().await.unwrap();
+        cluster.idle().await;
+        let mut lost = false;
+        cluster
+            .links()
+            .filter(move |_, _, message| !matches!(message, Message::Forward(_)) || std::mem::replace(&mut lost, true));
+        let sent = cluster.client(stream.try_send(b"lost").unwrap());
+        for _ in 0..40 {
+            assert!(cluster.node(follower).read().await.is_ok());
+            cluster.sleep(Duration::from_millis(50)).await;
+        }
+        assert!(sent.is_done(), "not in two seconds");
+    });
+}
+
+/// The leader's own limits are the same whatever way a command comes to it.
+///
+/// covers: C4, L10
+#[test]
+fn the_largest_command_of_a_stream_is_the_same_on_every_node() {
+    let cluster = usual();
+    cluster.run(async {
+        let (leader, [follower, _]) = cluster.roles().await;
+        let limit = cluster.node(leader).command_limit();
+        let mut taken = Vec::new();
+        for node in [leader, follower] {
+            let mut stream = cluster.node(node).stream().await.unwrap();
+            taken.push((stream.command_limit(), stream.send(&vec![1; limit]).await.map(|_| ())));
+        }
+        assert_eq!(taken, [(limit - 16, Err(Broken::TooLarge)); 2]);
+    });
+}
+
+/// covers: C10
+#[test]
+fn a_command_of_a_stream_names_its_client_wherever_the_stream_is() {
+    let cluster = usual();
+    cluster.run(async {
+        let (leader, [follower, _]) = cluster.roles().await;
+        for node in [leader, follower] {
+            let mut stream = cluster.node(node).stream().await.unwrap();
+            stream.send(b"x").await.unwrap().await.unwrap();
+        }
+        let clients: Vec<_> =
+            cluster.application(leader).requests().into_iter().map(|request| request?.client.node()).collect();
+        assert_eq!(clients, [Some(node_id(leader)), Some(node_id(follower))]);
+    });
+}
+
+/// From the moment at which it broke; and ever longer, as long as nothing comes of it.
+///
+/// covers: C7
+#[test]
+fn opening_waits_after_a_stream_that_broke_with_its_leader_and_not_after_one_that_its_owner_broke() {
+    let cluster = usual();
+    cluster.run(async {
+        let (mut leader, _) = cluster.roles().await;
+        let (mut waits, mut broke) = (Vec::new(), cluster.now());
+        for _ in 0..4 {
+            let stream = cluster.node(2).stream().await.unwrap();
+            waits.push(after(cluster.now(), broke));
+            cluster.node(leader).transfer(Some(node_id((leader + 1) % 3))).await.unwrap();
+            broke = cluster.now();
+            leader = cluster.leader().await;
+            assert_eq!(stream.broken(), Some(Broken::LeaderLost));
+        }
+        assert_eq!(waits, [0, 100, 200, 400]);
+        let mut stream = cluster.node(2).stream().await.unwrap();
+        stream.send(b"works").await.unwrap().await.unwrap();
+        let before = cluster.now();
+        for _ in 0..3 {
+            stream.break_off();
+            stream.break_off();
+            drop(stream);
+            stream = cluster.node(2).stream().await.unwrap();
+        }
+        assert_eq!(cluster.now(), before);
+    });
+}

@@ -166,12 +166,13 @@ fn proposals_that_wait_for_a_transfer_learn_where_the_leader_is() {
 /// covers: E10, P10, R7, R9
 #[test]
 fn who_waits_for_a_transfer_goes_on_when_it_is_given_up() {
-    for kind in 0..4 {
+    for kind in 0..5 {
         let cluster = usual();
         cluster.run(async {
             let (leader, [target, other]) = cluster.roles().await;
             let mut session = cluster.node(leader).session().await.unwrap();
             let mut far_session = cluster.node(other).session().await.unwrap();
+            let mut stream = cluster.node(leader).stream().await.unwrap();
             let mut far_stream = cluster.node(other).stream().await.unwrap();
             cluster.idle().await;
             cluster.links().filter(move |_, to, message| to != target || !is_leave(message));
@@ -183,6 +184,7 @@ fn who_waits_for_a_transfer_goes_on_when_it_is_given_up() {
                     0 => node.propose(b"plain").await.is_ok(),
                     1 => session.propose(b"session").await.is_ok(),
                     2 => far_session.propose(b"far session").await.is_ok(),
+                    3 => stream.send(b"stream").await.unwrap().await.is_ok(),
                     _ => far_stream.send(b"far stream").await.unwrap().await.is_ok(),
                 }
             });
