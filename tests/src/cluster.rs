@@ -171,6 +171,46 @@ impl Cluster {
         cluster
     }
 
+    /// The same, and the first node leads and has committed its no-op on all.
+    ///
+    /// # Panics
+    /// It is not elected.
+    #[must_use]
+    pub fn led(settings: Settings) -> Self {
+        let mut cluster = Self::started(settings);
+        let first = settings.voters.iter().next().expect("a node");
+        cluster.elect(first, settings.voters).expect("a deadline");
+        cluster.settle(settings.voters);
+        assert!(cluster.nodes[&first].leads());
+        cluster.forget();
+        cluster
+    }
+
+    /// Lines, events and sent frames begin anew.
+    pub fn forget(&mut self) {
+        (self.lines, self.events, self.sent) = Default::default();
+    }
+
+    /// All links of the node are cut, or mended.
+    pub fn set_isolated(&mut self, id: NodeId, cut: bool) {
+        for peer in self.settings.voters.without(id).iter() {
+            self.network.set_cut(id, peer, cut);
+            self.network.set_cut(peer, id, cut);
+        }
+    }
+
+    /// The names of the frames of this kind on their way, oldest first.
+    #[must_use]
+    pub fn of_kind(&self, kind: &str) -> Vec<u32> {
+        self.network.frames.iter().filter(|frame| frame.kind(CLUSTER) == kind).map(|frame| frame.name).collect()
+    }
+
+    /// How many frames of this kind left their nodes since [`forget`](Self::forget).
+    #[must_use]
+    pub fn count_sent(&self, kind: &str) -> usize {
+        self.sent.iter().filter(|frame| frame.kind(CLUSTER) == kind).count()
+    }
+
     /// The node gets power.
     pub fn start(&mut self, id: NodeId) {
         let (settings, now) = (self.settings, self.clock(id));

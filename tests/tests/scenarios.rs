@@ -80,4 +80,7 @@ scenarios! {
     44 a_newer_snapshot_replaces_an_older_one "newer-snapshot-replaces-older"
     45 a_log_is_started_anew_when_there_is_room "start-waits-for-room"
     46 a_purged_leader_serves_an_empty_node "purged-leader-serves-empty-node"
+    47 a_leader_that_is_cut_off_promises_nothing "proposal-cut-off"
+    50 a_deposed_leader_answers_no_read "read-on-deposed-leader"
+    61 late_and_repeated_leaves_make_one_campaign "vote-by-leave"
 }
