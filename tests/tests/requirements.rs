@@ -197,7 +197,7 @@ fn comments_name_requirements_and_scenarios_that_exist() {
 /// What is built so far: these rows may not become open again.
 #[test]
 fn what_is_built_is_tested() {
-    let built = ["P1..15", "E1..9", "L1..15", "T2..3", "T5..5", "F3..3", "S1..8", "R1..13"];
+    let built = ["P1..15", "E1..10", "L1..15", "T2..3", "T5..5", "F3..3", "S1..8", "C1..12", "R1..13", "R15..15"];
     let ids =
         built.iter().filter_map(|range| range[1..].split_once("..").map(|(first, last)| (&range[..1], first, last)));
     let ids = ids.flat_map(|(chapter, first, last)| {
@@ -207,7 +207,10 @@ fn what_is_built_is_tested() {
     let covered = Covered::collect();
     let open: Vec<_> = ids.filter(|id| !covered.requirements.contains_key(id)).collect();
     assert!(open.is_empty(), "{open:?}");
-    let open: Vec<_> =
-        (1..=33).chain(38..=46).filter(|number: &u32| !covered.scenarios.contains_key(&number.to_string())).collect();
+    let open: Vec<_> = (1..=33)
+        .chain(38..=52)
+        .chain(59..=65)
+        .filter(|number: &u32| !covered.scenarios.contains_key(&number.to_string()))
+        .collect();
     assert!(open.is_empty(), "scenarios {open:?}");
 }
