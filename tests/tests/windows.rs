@@ -42,6 +42,14 @@ fn window(cluster: &mut Cluster) -> WindowStatus {
     cluster.ask(node(1), |raft, _| raft.window()).expect("power")
 }
 
+/// The node's own clients propose, as a leader's.
+fn propose_batch(cluster: &mut Cluster, id: u8, commands: &[&[u8]]) -> Result<LogIndex, ProposeError> {
+    let request = |sequence| RequestId { client: ClientId(1), sequence, table: 0 };
+    let requests = (0..).map(request).zip(commands.iter().copied());
+    let proposed = cluster.ask(node(id), |raft, now| raft.propose_batch(now, Kind::Session, requests));
+    proposed.expect("power").map(|entry| entry.index)
+}
+
 /// The commands of streams in the log of the node, in order.
 fn items(cluster: &Cluster, id: u8) -> Vec<u32> {
     let log = cluster.nodes[&node(id)].running.as_ref().expect("power").log();
@@ -252,7 +260,7 @@ fn what_can_never_fit_is_refused_at_once() {
     assert_eq!(window(&mut cluster).state, WindowState::Closed(Closed::TooLarge));
     assert_eq!((items(&cluster, 0), window(&mut cluster).accepted), (vec![0], 1));
     // The same at the leader itself.
-    let proposed = cluster.ask(node(0), |raft, _| raft.propose_batch(batch.iter().copied())).expect("power");
+    let proposed = propose_batch(&mut cluster, 0, &batch);
     assert!(matches!(proposed, Err(ProposeError::TooLarge(_))), "{proposed:?}");
 }
 
@@ -262,11 +270,8 @@ fn an_empty_batch_does_nothing() {
     let mut cluster = opened(three());
     let last = cluster.nodes[&node(0)].status().expect("power").last;
     assert_eq!(cluster.forward(node(1), &[]), Ok(0));
-    let propose = |cluster: &mut Cluster, id: u8| {
-        cluster.ask(node(id), |raft, _| raft.propose_batch(std::iter::empty())).expect("power").map(|id| id.index)
-    };
-    assert_eq!(propose(&mut cluster, 0), Ok(last));
-    assert_eq!(propose(&mut cluster, 1), Err(ProposeError::NotLeader(Some(node(0)))));
+    assert_eq!(propose_batch(&mut cluster, 0, &[]), Ok(last));
+    assert_eq!(propose_batch(&mut cluster, 1, &[]), Err(ProposeError::NotLeader(Some(node(0)))));
     assert_eq!((cluster.sent.len(), window(&mut cluster).next), (0, 0));
     settle(&mut cluster);
     assert_eq!(cluster.nodes[&node(0)].status().expect("power").last, last);
@@ -297,7 +302,7 @@ fn admission_refuses_one_item_and_nothing_after_it_is_stored() {
     assert_eq!(cluster.forward(node(1), &[b"f"]), Err(ForwardError::Closed));
     // At the leader, by the same function, also of a batch.
     assert_eq!(cluster.propose(node(0), b"!"), Err(ProposeError::Rejected(Rejection(7))));
-    let proposed = cluster.ask(node(0), |raft, _| raft.propose_batch([&b"x"[..], b"!"].into_iter())).expect("power");
+    let proposed = propose_batch(&mut cluster, 0, &[b"x", b"!"]);
     assert_eq!(proposed, Err(ProposeError::Rejected(Rejection(7))));
     assert!((0..3).all(|id| cluster.nodes[&node(id)].status().expect("power").last == LogIndex(3)));
     // Opened anew, it takes again.

@@ -295,7 +295,7 @@ fn use_as_client(cluster: &mut Cluster, command: &str, words: &mut Words<'_>) {
                     let client = raft.new_client();
                     let requests =
                         (0..).zip(&texts).map(|(sequence, text)| (RequestId { client, sequence, table: 0 }, *text));
-                    raft.propose_batch(now, Kind::Stream, requests)
+                    raft.propose_batch(now, Kind::Session, requests)
                 });
                 said(proposed.expect("it has power"))
             } else {
