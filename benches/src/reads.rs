@@ -91,7 +91,7 @@ type Task = Pin<Box<dyn Future<Output = ()>>>;
 /// Runs tasks that were woken until none is.
 #[derive(Default)]
 struct Executor {
-    tasks: Vec<Task>,
+    tasks: Vec<(Task, Waker)>,
     ready: Arc<Mutex<VecDeque<usize>>>,
 }
 
@@ -111,15 +111,16 @@ impl Wake for TaskWaker {
 
 impl Executor {
     fn spawn(&mut self, task: impl Future<Output = ()> + 'static) {
+        let waker = TaskWaker { task: self.tasks.len(), ready: Arc::clone(&self.ready) };
         self.ready.lock().unwrap().push_back(self.tasks.len());
-        self.tasks.push(Box::pin(task));
+        self.tasks.push((Box::pin(task), Arc::new(waker).into()));
     }
 
     fn run(&mut self) {
         loop {
             let Some(task) = self.ready.lock().unwrap().pop_front() else { return };
-            let waker = Waker::from(Arc::new(TaskWaker { task, ready: Arc::clone(&self.ready) }));
-            let _ = self.tasks[task].as_mut().poll(&mut Context::from_waker(&waker));
+            let (task, waker) = &mut self.tasks[task];
+            let _ = task.as_mut().poll(&mut Context::from_waker(waker));
         }
     }
 }
@@ -186,9 +187,7 @@ fn start(executor: &mut Executor, clock: &Hand, asked: &Rc<Cell<u64>>) -> Result
         let resources = Box::leak(Box::new(Resources::<_, 256, 64, 2, FRAME>::new()));
         let started = block_on(quoring::new(config, MemoryLog::new(), transport, clock.clone(), resources));
         let (node, mut committed, runner) = started.map_err(|error| anyhow::anyhow!("{error:?}"))?;
-        executor.spawn(async move {
-            runner.run().await;
-        });
+        executor.spawn(async move { _ = runner.run().await });
         executor.spawn(async move {
             while let Ok(Step::Apply(entry)) = committed.next().await {
                 entry.answer(b"");

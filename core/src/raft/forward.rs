@@ -432,7 +432,6 @@ impl Raft<'_> {
     /// Appends the items that come next, batch by batch. The one place where what a client of another node sent is refused, and nothing behind what was
     /// refused is looked at (C4).
     fn take_items(&mut self, now: Instant, forward: &Forward<'_>, intake: &mut PeerIntake) {
-        intake.waits = None;
         let mut number = forward.first;
         let mut items = Items::new(forward.items);
         loop {
@@ -458,7 +457,8 @@ impl Raft<'_> {
             let requests = requests.map(|(kind, (request, command))| (kind, request, command));
             let size = requests.clone().map(|(_, _, command)| record_size(RequestId::SIZE + command.len())).sum();
             match self.append_requests(now, requests) {
-                Ok(()) => intake.next = end,
+                // What came behind a batch that had to wait does not change that.
+                Ok(()) => (intake.next, intake.waits) = (end, None),
                 Err(ProposeError::Rejected(rejection)) => return intake.state = Intake::Rejected(rejection),
                 Err(ProposeError::TooLarge(_)) => return intake.state = Intake::TooLarge,
                 Err(ProposeError::Unsupported) => return intake.state = Intake::Unsupported,
