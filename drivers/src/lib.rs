@@ -3,7 +3,7 @@
 //! A node is one static, one call and three handles:
 //!
 //! ```text
-//!  static Resources --- new(config, store, transport, clock, &mut resources) ---> Node       propose, status   (Copy)
+//!  static Resources --- new(config, store, transport, clock, &mut resources) ---> Node       propose, stream, session, read, transfer   (Copy)
 //!                                                                             |-> Committed  the application
 //!                                                                             '-> Runner     run() or split()
 //! ```
