@@ -7,7 +7,7 @@ use crate::config::Config;
 
 impl Raft<'_> {
     /// A client is about to be named, or another node asked: makes sure that no earlier boot could have done so under the same number. Until it is durable,
-    /// no frame with it leaves; and the entries that have it come after it in the log.
+    /// no frame with it leaves, and no entry with it is appended: a leader replicates an entry before its own medium has what came before.
     pub(super) fn begin_boot(&mut self) {
         if !self.has_booted {
             self.boot_again();

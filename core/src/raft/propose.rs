@@ -4,7 +4,7 @@ use core::fmt;
 
 use quoring_ring::{AppendError, HEADER, Kind, record_size};
 
-use super::{Raft, count};
+use super::{Raft, Recorded, count};
 use crate::config::Rejection;
 use crate::event::Role;
 use crate::request::RequestId;
@@ -124,7 +124,7 @@ impl Raft<'_> {
     /// quorum has are taken to be like those: none of this version is unable, but one that says so.
     ///
     /// # Errors
-    /// [`ProposeError::Busy`] until a quorum has answered, then [`ProposeError::Unsupported`] if one of them does not; or the node does not lead.
+    /// [`ProposeError::Busy`] until a quorum has answered, and the number of this boot is durable, then [`ProposeError::Unsupported`] if one of them does not; or the node does not lead.
     pub fn may_name_clients(&mut self, now: Instant) -> Result<(), ProposeError> {
         self.may_propose()?;
         let round = match self.leading.introduced {
@@ -132,7 +132,8 @@ impl Raft<'_> {
             None => self.join_round(now),
         };
         self.leading.introduced = Some(round);
-        if !self.rounds.is_done(round) {
+        // Followers may keep an entry that this node forgets with its boot: the next boot would have the same names.
+        if !self.rounds.is_done(round) || self.booted != Recorded::Durable {
             return Err(self.is_busy());
         }
         if self.all_know_clients() { Ok(()) } else { Err(ProposeError::Unsupported) }
