@@ -542,10 +542,17 @@ fn opening_again_waits_twice_as_long_each_time_up_to_an_election_timeout_until_a
         let mut stream = cluster.node(follower).stream().await.unwrap();
         stream.send(b"one").await.unwrap().await.unwrap();
         drop(stream);
+        // That was the end of it: the next failures are the first ones again.
+        cluster.kill(leader);
+        cluster.kill(other);
+        while cluster.node(follower).status().leader.is_some() {
+            cluster.sleep(Duration::from_millis(10)).await;
+        }
         let before = cluster.now();
-        let mut stream = cluster.node(follower).stream().await.unwrap();
-        assert_eq!(cluster.now(), before, "a success is the end of it");
-        stream.send(b"two").await.unwrap().await.unwrap();
+        for _ in 0..2 {
+            assert_eq!(cluster.node(follower).stream().await.unwrap_err(), OpenError::NoLeader);
+        }
+        assert_eq!(after(cluster.now(), before), 100);
     });
 }
 
@@ -678,5 +685,66 @@ fn opening_waits_after_a_stream_that_broke_with_its_leader_and_not_after_one_tha
             stream = cluster.node(2).stream().await.unwrap();
         }
         assert_eq!(cluster.now(), before);
+    });
+}
+
+/// A frame holds one command: each waits until the leader has the one before it.
+///
+/// covers: C1, C6, R6
+#[test]
+fn a_window_of_one_command_still_takes_them_all_in_order() {
+    let cluster = Cluster::<112, 16>::new::<256, 64, 16>(|_| {});
+    cluster.run(async {
+        let (_, [follower, _]) = cluster.roles().await;
+        let mut stream = cluster.node(follower).stream().await.unwrap();
+        let long = vec![1; stream.command_limit()];
+        let first = stream.try_send(&long).unwrap();
+        assert_eq!(stream.try_send(&long).unwrap_err(), SendError::NotReady);
+        let before = cluster.now();
+        let rest = cluster.client(async move {
+            let mut last = None;
+            for _ in 0..100 {
+                last = Some(stream.send(&long).await.unwrap());
+            }
+            last.unwrap().await
+        });
+        assert_eq!(first.await, Ok(answer(1)));
+        cluster.idle().await;
+        assert_eq!((rest.outcome(), cluster.now()), (Ok(answer(101)), before));
+    });
+}
+
+/// Whoever gives up while it waits for room has sent nothing; whoever gives up while it opens a stream has none.
+///
+/// covers: C1, C4, R7
+#[test]
+fn what_is_given_up_before_it_was_taken_leaves_nothing_behind() {
+    let cluster: Usual = Cluster::new::<256, 64, 1>(|_| {});
+    cluster.run(async {
+        let (leader, [follower, _]) = cluster.roles().await;
+        for node in [leader, follower] {
+            cluster.links().isolate(leader);
+            let handle = cluster.node(node);
+            let opening = cluster.client(async move { handle.stream().await.is_ok() });
+            cluster.idle().await;
+            assert!(!opening.is_done());
+            assert_eq!(cluster.node(node).stream().await.unwrap_err(), OpenError::InUse);
+            cluster.dismiss(&opening);
+            cluster.links().heal();
+            let mut stream = cluster.node(node).stream().await.unwrap();
+            cluster.application(node).stop();
+            let held = outcome(&cluster, stream.try_send(b"held").unwrap());
+            cluster.idle().await;
+            {
+                let mut waiting = Box::pin(stream.send(b"given up"));
+                assert!(embassy_futures::poll_once(waiting.as_mut()).is_pending());
+            }
+            cluster.application(node).go_on();
+            cluster.idle().await;
+            assert!(held.outcome().is_ok());
+            assert!(stream.send(b"taken").await.unwrap().await.is_ok());
+        }
+        cluster.idle().await;
+        assert_eq!(cluster.applied(leader), commands(&["held", "taken", "held", "taken"]));
     });
 }
