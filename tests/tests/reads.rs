@@ -5,7 +5,8 @@ use quoring_core::{Duration, LogIndex, NodeId, NodeSet, ReadError};
 use quoring_ring::DEFAULT_CRC32C;
 use quoring_tests::cluster::{CLUSTER, Cluster, Settings};
 
-const LEASES: u32 = 10_000;
+/// Parts per million that clocks may drift: nine in a hundred, so that the heartbeat interval, which leases leave out too, does not hide it.
+const LEASES: u32 = 90_000;
 
 fn node(id: u8) -> NodeId {
     NodeId::new(id).expect("0..=31")
@@ -269,8 +270,8 @@ fn a_lease_outlives_no_promise_if_clocks_drift_less_than_is_said() {
     for seed in 0..100 {
         assert!((-2..=2).all(|half| !is_stale(drift * half / 2, seed)), "seed {seed}");
     }
-    let stale = (0..100).filter(|&seed| is_stale(20 * drift, seed)).count();
-    println!("{stale} of 100 are stale when clocks drift by twenty times as much");
+    let stale = (0..100).filter(|&seed| is_stale(3 * drift, seed)).count();
+    println!("{stale} of 100 are stale when clocks drift by three times as much");
     assert!(stale > 0, "the test cannot see a stale read");
 }
 

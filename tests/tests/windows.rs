@@ -1,10 +1,10 @@
 //! A follower's window to its leader: commands of its clients, in order, whole batches, once each. The oracle looks at every log for gaps, repetitions and
 //! half batches.
 
-use quoring_core::wire::{Envelope, Forward, Item, Message};
+use quoring_core::wire::{Envelope, Forward, ForwardAnswer, Intake, Item, Message};
 use quoring_core::{
     Capabilities, ClientId, Closed, Duration, ForwardError, LogIndex, NodeId, NodeSet, ProposeError, Raft, Rejection,
-    RequestId, WindowError, WindowState, WindowStatus,
+    RequestId, Term, WindowError, WindowState, WindowStatus,
 };
 use quoring_ring::{DEFAULT_CRC32C, Kind};
 use quoring_tests::cluster::{CLUSTER, Cluster, Settings};
@@ -238,6 +238,49 @@ fn answers_to_an_earlier_window_move_nothing() {
     let before = stale(&cluster, 1);
     cluster.hand_in(node(1), &late.bytes);
     assert_eq!((window(&mut cluster).state, stale(&cluster, 1)), (WindowState::Opening, before + 1));
+    settle(&mut cluster);
+    let client = window(&mut cluster).client;
+    cluster.forward(node(1), &[b"c"]).expect("it is open");
+    for next in [2, 3, u32::MAX, 0x8000_0000] {
+        let message = Message::ForwardAnswer(ForwardAnswer { client, next, state: Intake::Open });
+        cluster.hand_in(node(1), &sealed(0, &message));
+        assert_eq!(window(&mut cluster).accepted, 0, "one was sent, not {next}");
+    }
+}
+
+/// A frame from this node to the other one of 0 and 1, in term 1.
+fn sealed(from: u8, message: &Message<'_>) -> Vec<u8> {
+    let mut bytes = [0; 512];
+    let envelope = Envelope { cluster: CLUSTER, node: node(from), crc: DEFAULT_CRC32C };
+    let len = envelope.seal(node(1 - from), Term(1), message, &mut bytes).expect("it fits");
+    bytes[..len].to_vec()
+}
+
+/// What stands in a stream's items is what their place says; a session's may be anybody's.
+/// covers: C4, C10
+#[test]
+fn items_that_name_another_client_or_number_are_refused() {
+    let mut cluster = opened(three());
+    let own = window(&mut cluster).client;
+    let hand_in = |cluster: &mut Cluster, client: ClientId, kind: Kind, request: RequestId| {
+        let mut bytes = [0; 64];
+        let len = Item::encode(kind, false, &request.encode(), b"x", &mut bytes).expect("it fits");
+        let forward = Forward { client, first: 0, capabilities: Capabilities::ALL, items: &bytes[..len] };
+        cluster.hand_in(node(0), &sealed(1, &Message::Forward(forward)));
+        let status = cluster.nodes[&node(0)].status().expect("power");
+        (status.last.0, cluster.nodes[&node(0)].refusals().expect("power").impossible)
+    };
+    let request = |client, sequence| RequestId { client, sequence, table: 0 };
+    let (other, nobody) = (ClientId(own.0 + 1), ClientId(u64::MAX));
+    assert_eq!(hand_in(&mut cluster, own, Kind::Stream, request(other, 0)), (1, 1), "another client's");
+    assert_eq!(hand_in(&mut cluster, own, Kind::Stream, request(own, 1)), (1, 2), "another number");
+    assert_eq!(hand_in(&mut cluster, own, Kind::Session, request(nobody, 0)), (1, 3), "of no possible node");
+    assert_eq!(
+        hand_in(&mut cluster, ClientId(own.0 | 1 << 57), Kind::Stream, request(own, 0)),
+        (1, 4),
+        "node 3's window"
+    );
+    assert_eq!(hand_in(&mut cluster, own, Kind::Session, request(other, 9)), (2, 4));
 }
 
 /// covers: C4, L10
@@ -428,13 +471,9 @@ fn item_numbers_are_compared_across_the_wrap() {
     let mut hand_in = |first: u32, count: u32| {
         let items: Vec<u8> = (0..count).flat_map(|more| item(first.wrapping_add(more))).collect();
         let forward = Forward { client, first, capabilities: Capabilities::ALL, items: &items };
-        let term = cluster.nodes[&node(0)].status().expect("power").term;
-        let mut bytes = [0; 512];
-        let envelope = Envelope { cluster: CLUSTER, node: node(1), crc: DEFAULT_CRC32C };
-        let len = envelope.seal(node(0), term, &Message::Forward(forward), &mut bytes).expect("it fits");
         (0..8).for_each(|number| cluster.oracle.put(client, number, quoring_tests::disk::digest(b"x"), false));
-        cluster.hand_in(node(0), &bytes[..len]);
-        items_of(&cluster)
+        cluster.hand_in(node(0), &sealed(1, &Message::Forward(forward)));
+        self::items(&cluster, 0)
     };
     // Wholly before, and with one item that is next.
     assert_eq!(hand_in(u32::MAX - 1, 2), []);
@@ -443,8 +482,4 @@ fn item_numbers_are_compared_across_the_wrap() {
     assert_eq!(hand_in(0x8000_0001, 1), [0]);
     assert_eq!(hand_in(0x8000_0002, 1), [0]);
     assert_eq!(hand_in(u32::MAX, 4), [0, 1, 2]);
-}
-
-fn items_of(cluster: &Cluster) -> Vec<u32> {
-    items(cluster, 0)
 }
