@@ -6,7 +6,7 @@
 //!                                +--> cluster (one step) +--> network: frames in flight
 //!   random traces --> trace -----+         |             +--> replicator: plan, copy, check, send
 //!                       |                  v
-//!                       +--> model      oracle
+//!                       +--> model      oracle, and clients who see only what they may
 //! ```
 
 pub mod clients;

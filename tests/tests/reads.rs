@@ -121,6 +121,37 @@ fn answers_to_an_earlier_round_or_boot_complete_nothing() {
     assert_eq!(cluster.clients.done, 2, "its own answer completes it");
 }
 
+/// Bug: the peers confirm a leader, the leader is deposed, and their late confirmations end a round that began after that.
+/// covers: C12, R15
+#[test]
+fn confirmations_of_an_earlier_round_end_no_later_one() {
+    let mut cluster = Cluster::led(three());
+    cluster.read(node(0)).expect("it leads");
+    for name in cluster.of_kind("confirm") {
+        cluster.deliver(name).expect("on its way");
+    }
+    let late: Vec<_> =
+        cluster.network.frames.iter().filter(|frame| frame.kind(CLUSTER) == "confirmed").cloned().collect();
+    assert_eq!(late.len(), 2);
+    settle(&mut cluster);
+    assert_eq!(cluster.clients.done, 1);
+    // Deposed, it does not know: both peers have gone on without it.
+    cluster.set_isolated(node(0), true);
+    cluster.now = cluster.now + ms(900);
+    let pair = NodeSet::EMPTY.with(node(1)).with(node(2));
+    while !cluster.nodes[&node(1)].leads() {
+        cluster.elect(node(1), pair).expect("a deadline");
+    }
+    cluster.propose(node(1), b"x").expect("it leads");
+    settle(&mut cluster);
+    assert!(cluster.nodes[&node(0)].leads() && cluster.oracle.committed() > LogIndex(1));
+    cluster.read(node(0)).expect("it does not know");
+    let before = cluster.nodes[&node(0)].refusals().expect("power").stale_answer;
+    late.iter().for_each(|frame| cluster.hand_in(node(0), &frame.bytes));
+    assert_eq!(cluster.clients.done, 1);
+    assert_eq!(cluster.nodes[&node(0)].refusals().expect("power").stale_answer, before + 2);
+}
+
 /// An old question that arrives late is not answered, so that nobody takes the answer for one to the newest.
 /// covers: C12, R15
 #[test]

@@ -191,6 +191,22 @@ fn repeated_reordered_and_lost_frames_leave_no_gap_and_nothing_twice() {
     assert!((0..3).all(|id| items(&cluster, id) == (0..64).collect::<Vec<_>>()));
 }
 
+/// Bug: each read put off the tick at which a lost frame of the window would be sent again.
+/// covers: C1, C12
+#[test]
+fn a_lost_forward_is_repeated_though_reads_follow_each_other() {
+    let mut cluster = opened(three());
+    cluster.forward(node(1), &[b"a"]).expect("room");
+    for name in cluster.of_kind("forward") {
+        cluster.network.take(name);
+    }
+    for _ in 0..30 {
+        cluster.read(node(1)).expect("a leader");
+        cluster.run(ms(20));
+    }
+    assert_eq!((cluster.clients.done, items(&cluster, 0).len()), (30, 1));
+}
+
 /// covers: C1, R15
 #[test]
 fn late_frames_of_an_earlier_window_bring_nothing() {
