@@ -136,6 +136,7 @@ fn a_leader_whose_successor_does_not_come_leads_on() {
     let mut gave_up = None;
     while gave_up.is_none() {
         cluster.run(ms(10));
+        assert!(cluster.now - begun < ms(5000), "it waits for ever");
         gave_up = cluster.propose(node(0), b"x").ok().map(|_| cluster.now);
     }
     let waited = gave_up.expect("it did") - begun;

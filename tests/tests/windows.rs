@@ -299,6 +299,52 @@ fn items_that_name_another_client_or_number_are_refused() {
     assert_eq!(hand_in(&mut cluster, own, Kind::Session, request(other, 9)), (2, 4));
 }
 
+/// covers: C4
+#[test]
+fn a_leader_that_was_full_says_when_to_go_on() {
+    let settings = Settings { ring: RingSize { units: 64, slots: 16 }, ..three() };
+    let mut cluster = opened(settings);
+    (0..3).for_each(|id| cluster.slow_applications.insert(node(id)));
+    let mut next = 0;
+    while cluster.forward(node(1), &[b"a"]).is_ok() {
+        next += 1;
+        settle(&mut cluster);
+    }
+    let full = items(&cluster, 0).len() as u32;
+    assert!(full > 2 && full < next, "{full} of {next} have room");
+    let busy = cluster.nodes[&node(0)].refusals().expect("power").busy;
+    assert!(busy > 0);
+    // The applications go on, and no time passes.
+    cluster.forget();
+    for _ in 0..100 {
+        (0..3).for_each(|id| cluster.apply(node(id)));
+        settle(&mut cluster);
+    }
+    assert_eq!(items(&cluster, 0).len() as u32, next);
+    assert!(cluster.sent.iter().any(|frame| frame.describe(CLUSTER).contains("GoOn")), "it is told at once");
+}
+
+/// covers: C4
+#[test]
+fn a_batch_for_which_there_is_room_in_part_goes_in_whole_later() {
+    let mut cluster = opened(Settings { ring: RingSize { units: 64, slots: 16 }, ..three() });
+    (0..3).for_each(|id| cluster.slow_applications.insert(node(id)));
+    while cluster.forward(node(1), &[b"a", b"b", b"c"]).is_ok() {
+        settle(&mut cluster);
+    }
+    let before = items(&cluster, 0).len();
+    assert!(before.is_multiple_of(3) && before > 0);
+    let status = cluster.nodes[&node(0)].status().expect("power");
+    let room = 12 - (status.last.0 - status.applied.0);
+    assert!(room > 0, "there is room for one, and a batch is three: {status:?}");
+    for _ in 0..100 {
+        (0..3).for_each(|id| cluster.apply(node(id)));
+        settle(&mut cluster);
+        assert!(items(&cluster, 0).len().is_multiple_of(3));
+    }
+    assert_eq!(items(&cluster, 0).len() as u32, window(&mut cluster).next);
+}
+
 /// covers: C4, L10
 #[test]
 fn what_can_never_fit_is_refused_at_once() {
