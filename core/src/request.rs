@@ -54,7 +54,10 @@ impl fmt::Display for ClientId {
 ///  | client | sequence | table | command ...          little-endian
 ///  +--------+----------+-------+----------------
 /// ```
-/// In a session sequence 0 opens it, and `table` then says how many sessions the cluster keeps; else it is 0.
+/// In a session sequence 0 opens it; the others name the session that they are of by the client and the entry that opened it. The client alone would not do: what
+/// opens a session may stand in the log twice, if it was handed in again after a change of leader, and between the two the session may have served commands and
+/// expired. The second one then opens another session, to which the commands of the first must not be new ones. Two sessions of one client would have the same name
+/// if 2^32 entries lay between their openings: nobody hands the same one in again for that long.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct RequestId {
@@ -62,7 +65,8 @@ pub struct RequestId {
     pub client: ClientId,
     /// The number of the request among the client's own.
     pub sequence: u32,
-    /// How many sessions the cluster keeps, in a request that opens one.
+    /// What it says of the cluster's table of sessions: if it opens one, how many sessions that keeps; else where in the log its session was opened, the low half
+    /// of that index. 0 in a stream.
     pub table: u32,
 }
 

@@ -47,7 +47,7 @@ enum Lent {
 struct Passing {
     entry: EntryId,
     /// For the kinds whose entries name one.
-    request: Option<(Kind, RequestId)>,
+    request: Option<RequestKey>,
 }
 
 /// What the application should do next.
@@ -244,15 +244,16 @@ impl<'a, P: Platform> Committed<'a, P> {
             Kind::Command => Judged::Lend,
             Kind::Session | Kind::Stream => {
                 let payload = self.buffer.get(HEADER..HEADER + usize::from(header.len)).unwrap_or_default();
-                passing.request = RequestId::decode(payload).map(|(request, _)| (header.kind, request));
-                passing.request.map_or(Judged::Pass(Ok(Answer::EMPTY)), |request| self.judge_request(entry, request))
+                passing.request =
+                    RequestId::decode(payload).map(|(request, _)| RequestKey { kind: header.kind, request });
+                passing.request.map_or(Judged::Pass(Ok(Answer::EMPTY)), |key| self.judge_request(entry, key))
             }
             _ => Judged::Pass(Ok(Answer::EMPTY)),
         };
         (passing, judged)
     }
 
-    fn judge_request(&mut self, entry: EntryId, (kind, request): (Kind, RequestId)) -> Judged {
+    fn judge_request(&mut self, entry: EntryId, RequestKey { kind, request }: RequestKey) -> Judged {
         if kind == Kind::Stream {
             return Judged::Lend;
         }
@@ -266,7 +267,7 @@ impl<'a, P: Platform> Committed<'a, P> {
 
     /// The application has finished the entry.
     fn finish(&mut self, passing: Passing, answer: &Answer) {
-        if let Some((Kind::Session, request)) = passing.request {
+        if let Some(RequestKey { kind: Kind::Session, request }) = passing.request {
             self.sessions.keep(passing.entry.index, &request, answer);
         }
         self.pass(passing, &Ok(*answer));
@@ -276,9 +277,7 @@ impl<'a, P: Platform> Committed<'a, P> {
     fn pass(&mut self, passing: Passing, outcome: &Result<Answer, Lost>) {
         self.applied = passing.entry;
         self.applier.publish(passing.entry.index.0);
-        let key =
-            passing.request.map(|(kind, RequestId { client, sequence, .. })| RequestKey { kind, sequence, client });
-        self.shared.applied(passing.entry, key, outcome);
+        self.shared.applied(passing.entry, passing.request, outcome);
     }
 
     /// The application's state is that after `entry`, which may be far ahead.
@@ -359,7 +358,7 @@ impl<P: Platform> Entry<'_, '_, P> {
 
     /// Whose command it is, and which among the client's own, if it came in a session or a stream. None of a session is lent twice with the same number (C11).
     pub fn request(&self) -> Option<RequestId> {
-        self.passing.request.map(|(_, request)| request)
+        self.passing.request.map(|key| key.request)
     }
 
     /// Its place in the log.

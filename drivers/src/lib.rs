@@ -54,7 +54,7 @@ pub use platform::Platform;
 pub use read::Reading;
 pub use resources::Resources;
 pub use runner::{Runner, Tasks};
-pub use session::{Session, SessionError};
+pub use session::{ParseSessionIdError, Session, SessionError, SessionId};
 pub use start::{StartError, new};
 pub use store::{LogStore, SnapshotError};
 pub use stream::{Broken, OpenError, SendError, Sent, Stream, StreamWatch};

@@ -5,14 +5,14 @@ use core::future::{Future, poll_fn};
 use core::pin::Pin;
 use core::task::{Context, Poll};
 
-use quoring_core::{ClientId, EntryId, Event, LogIndex, NodeId, Refusals, Rejection, Status, Term};
+use quoring_core::{EntryId, Event, LogIndex, NodeId, Refusals, Rejection, Status, Term};
 use quoring_ring::WakerCell;
 
 use crate::answer::Answer;
 use crate::halt::Halt;
 use crate::platform::Platform;
 use crate::read::Reading;
-use crate::session::{Session, SessionError};
+use crate::session::{Session, SessionError, SessionId};
 use crate::shared::{Shared, State};
 use crate::stream::{OpenError, Stream};
 use crate::transfer::Transferring;
@@ -134,7 +134,7 @@ impl<'a, P: Platform> Node<'a, P> {
     }
 
     /// Goes on with a session that was opened earlier or elsewhere, at its command number `next`, the first being 1.
-    pub const fn resume_session(&self, id: ClientId, next: u32) -> Session<'a, P> {
+    pub const fn resume_session(&self, id: SessionId, next: u32) -> Session<'a, P> {
         Session::resume(self.shared, id, next)
     }
 

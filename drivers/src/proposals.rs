@@ -3,7 +3,7 @@
 #[cfg(test)]
 mod tests;
 
-use quoring_core::{ClientId, EntryId, LogIndex};
+use quoring_core::{EntryId, LogIndex, RequestId};
 use quoring_ring::Kind;
 
 use crate::answer::Answer;
@@ -28,15 +28,14 @@ pub(crate) enum Proposal {
     Requested(RequestKey) = 5,
 }
 
-/// A request of a client that has a number of its own for it: it is the same one in whichever entry it comes.
+/// A request of a client that has a number of its own for it: it is the same one in whichever entry it comes. All of it counts, also where the session was
+/// opened: what comes in under a wrong name of a session must not end the wait of who has the right one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct RequestKey {
     /// [`Kind::Session`] or [`Kind::Stream`].
     pub(crate) kind: Kind,
-    /// The number of the request.
-    pub(crate) sequence: u32,
-    /// Whose it is.
-    pub(crate) client: ClientId,
+    /// Whose it is, and which.
+    pub(crate) request: RequestId,
 }
 
 /// The table; its slots lie in the node's resources.
@@ -79,8 +78,7 @@ impl<'a> Proposals<'a> {
 
     /// Those who wait for a session's request should look again: there may be another way to hand it in.
     pub(crate) fn requesting(&self) -> Woken {
-        let is_session =
-            |slot: &Proposal| matches!(slot, Proposal::Requested(request) if request.kind == Kind::Session);
+        let is_session = |slot: &Proposal| matches!(slot, Proposal::Requested(key) if key.kind == Kind::Session);
         let requesting = self.slots.iter().enumerate().filter(|(_, slot)| is_session(slot));
         Woken(requesting.fold(0, |woken, (bit, _)| woken | 1 << bit))
     }
@@ -96,8 +94,8 @@ impl<'a> Proposals<'a> {
     }
 
     /// Somebody waits in `slot` until the request has been applied here, whatever its entry.
-    pub(crate) fn wait_for_request(&mut self, slot: usize, request: RequestKey) {
-        self.put(slot, Proposal::Requested(request));
+    pub(crate) fn wait_for_request(&mut self, slot: usize, key: RequestKey) {
+        self.put(slot, Proposal::Requested(key));
     }
 
     /// The outcome in `slot`, if there is one.
@@ -128,9 +126,9 @@ impl<'a> Proposals<'a> {
         self.complete(|slot| matches!(slot, Proposal::Waiting(other) if *other == entry).then_some(*outcome))
     }
 
-    /// An entry with `request` has been passed: who waits for it gets the outcome.
-    pub(crate) fn applied_request(&mut self, request: RequestKey, outcome: &Result<Answer, Lost>) -> Woken {
-        self.complete(|slot| matches!(slot, Proposal::Requested(other) if *other == request).then_some(*outcome))
+    /// An entry with this request has been passed: who waits for it gets the outcome.
+    pub(crate) fn applied_request(&mut self, key: RequestKey, outcome: &Result<Answer, Lost>) -> Woken {
+        self.complete(|slot| matches!(slot, Proposal::Requested(other) if *other == key).then_some(*outcome))
     }
 
     /// A snapshot took the place of the entries up to `index`, with these `sessions` (R7). A request that is not in it may still come; but a stream's has no answer
@@ -138,9 +136,7 @@ impl<'a> Proposals<'a> {
     pub(crate) fn restored(&mut self, index: LogIndex, sessions: &SessionTable<'_>) -> Woken {
         self.complete(|slot| match *slot {
             Proposal::Waiting(entry) if entry.index <= index => Some(Err(Lost::Covered)),
-            Proposal::Requested(RequestKey { kind: Kind::Session, client, sequence }) => {
-                sessions.outcome(client, sequence)
-            }
+            Proposal::Requested(RequestKey { kind: Kind::Session, request }) => sessions.outcome(&request),
             Proposal::Requested(_) => Some(Err(Lost::Covered)),
             _ => None,
         })

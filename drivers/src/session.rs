@@ -2,6 +2,7 @@
 
 use core::fmt;
 use core::future::poll_fn;
+use core::str::FromStr;
 use core::task::{Context, Poll};
 
 use quoring_core::{
@@ -22,9 +23,24 @@ use crate::shared::{Shared, State};
 /// the log, expires.
 pub struct Session<'a, P: Platform> {
     shared: &'a Shared<'a, P>,
-    client: ClientId,
+    id: SessionId,
     next: u32,
 }
+
+/// The name of a session in the cluster: 12 bytes to keep, or as text `CLIENT-OPENED`, the client in hexadecimal and the index in decimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct SessionId {
+    /// Whose it is.
+    pub client: ClientId,
+    /// The low half of the index of the entry that opened it.
+    pub opened: u32,
+}
+
+/// This is no [`SessionId`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct ParseSessionIdError;
 
 /// Why a command of a session has no answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -44,7 +60,7 @@ pub enum SessionError {
     TooManyPending,
     /// The session has expired, or was never opened. Whether the command took effect is not known if it was sent before; if this was its first time, it did not.
     Expired,
-    /// A snapshot took the place of the answer, and a later command that of this one: it took effect, and nobody knows its answer any more.
+    /// A later command of the session has taken effect, so that this one will not any more. Whether it did before that is not known: numbers may have gaps.
     Superseded,
     /// The session has had 2^32 commands: open another.
     Exhausted,
@@ -78,17 +94,18 @@ impl<'a, P: Platform> Session<'a, P> {
             return Err(SessionError::Unsupported);
         }
         let client = shared.step(|state| state.raft.new_client());
-        request(shared, RequestId { client, sequence: 0, table }, &[]).await?;
-        Ok(Self { shared, client, next: 1 })
+        let answer = request(shared, RequestId { client, sequence: 0, table }, &[]).await?;
+        let opened = answer.first_chunk().map_or(0, |low| u32::from_le_bytes(*low));
+        Ok(Self { shared, id: SessionId { client, opened }, next: 1 })
     }
 
-    pub(crate) const fn resume(shared: &'a Shared<'a, P>, client: ClientId, next: u32) -> Self {
-        Self { shared, client, next }
+    pub(crate) const fn resume(shared: &'a Shared<'a, P>, id: SessionId, next: u32) -> Self {
+        Self { shared, id, next }
     }
 
     /// Its name in the cluster. With this and [`next_sequence`](Self::next_sequence) the session can be gone on with on another node, or after a restart.
-    pub const fn id(&self) -> ClientId {
-        self.client
+    pub const fn id(&self) -> SessionId {
+        self.id
     }
 
     /// The number of the next command.
@@ -107,7 +124,8 @@ impl<'a, P: Platform> Session<'a, P> {
         let sequence = self.next;
         // Whatever becomes of this one, the next command is another.
         self.next = sequence.checked_add(1).ok_or(SessionError::Exhausted)?;
-        request(self.shared, RequestId { client: self.client, sequence, table: 0 }, command).await
+        let SessionId { client, opened } = self.id;
+        request(self.shared, RequestId { client, sequence, table: opened }, command).await
     }
 }
 
@@ -122,8 +140,7 @@ async fn request<'a, P: Platform>(
             return Err(SessionError::Halted);
         }
         let slot = state.proposals.free().ok_or(SessionError::TooManyPending)?;
-        let RequestId { client, sequence, .. } = request;
-        state.proposals.wait_for_request(slot, RequestKey { kind: Kind::Session, client, sequence });
+        state.proposals.wait_for_request(slot, RequestKey { kind: Kind::Session, request });
         Ok(slot)
     })?;
     let seat = Seat { shared, slot };
@@ -231,7 +248,29 @@ impl From<Lost> for SessionError {
 
 impl<P: Platform> fmt::Debug for Session<'_, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Session").field("id", &self.client).field("next", &self.next).finish()
+        f.debug_struct("Session").field("id", &self.id).field("next", &self.next).finish()
+    }
+}
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:x}-{}", self.client.0, self.opened)
+    }
+}
+
+impl FromStr for SessionId {
+    type Err = ParseSessionIdError;
+
+    fn from_str(text: &str) -> Result<Self, ParseSessionIdError> {
+        let (client, opened) = text.split_once('-').ok_or(ParseSessionIdError)?;
+        let client = u64::from_str_radix(client, 16).map(ClientId).map_err(|_| ParseSessionIdError)?;
+        Ok(Self { client, opened: opened.parse().map_err(|_| ParseSessionIdError)? })
+    }
+}
+
+impl fmt::Display for ParseSessionIdError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a session's name is its client in hexadecimal digits, a hyphen, and where it was opened")
     }
 }
 
@@ -243,7 +282,9 @@ impl fmt::Display for SessionError {
             Self::Unsupported => f.write_str("a node of the cluster does not know sessions"),
             Self::TooManyPending => f.write_str("too many clients wait for their answers"),
             Self::Expired => f.write_str("the session has expired"),
-            Self::Superseded => f.write_str("a later command of the session took the place of this one's answer"),
+            Self::Superseded => {
+                f.write_str("a later command of the session has taken effect; whether this one did before is not known")
+            }
             Self::Exhausted => f.write_str("the session has had all the commands it can have"),
             Self::Halted => f.write_str("the node has stopped"),
         }
@@ -251,3 +292,4 @@ impl fmt::Display for SessionError {
 }
 
 impl core::error::Error for SessionError {}
+impl core::error::Error for ParseSessionIdError {}

@@ -7,6 +7,8 @@ mod image;
 #[cfg(test)]
 mod tests;
 
+use core::cmp::Ordering;
+
 use quoring_core::{ClientId, LogIndex, RequestId};
 
 pub(crate) use self::image::{HEAD, ITEM, PIECE, answer_len, count};
@@ -21,6 +23,8 @@ pub(crate) struct Session {
     client: ClientId,
     /// The entry with which it was opened, or with which it took effect last.
     used: LogIndex,
+    /// The entry with which it was opened, the low half of its index: what tells it from another session of the same client (see [`RequestId`]).
+    opened: u32,
     /// The request that took effect last; 0 if none did.
     sequence: u32,
     /// What the application said to that request.
@@ -47,7 +51,12 @@ pub(crate) enum Verdict {
 
 impl Session {
     pub(crate) const FREE: Self =
-        Self { client: ClientId::NONE, used: LogIndex::ZERO, sequence: 0, answer: Answer::EMPTY };
+        Self { client: ClientId::NONE, used: LogIndex::ZERO, opened: 0, sequence: 0, answer: Answer::EMPTY };
+
+    /// The answer to who opens it, for the first time or again: where it was opened, little-endian.
+    fn opening(&self) -> Answer {
+        Answer::new(&self.opened.to_le_bytes()).unwrap_or(Answer::EMPTY)
+    }
 }
 
 impl<'a> SessionTable<'a> {
@@ -61,7 +70,7 @@ impl<'a> SessionTable<'a> {
         if request.sequence == 0 {
             return self.open(index, request);
         }
-        self.outcome(request.client, request.sequence).map_or(Verdict::Apply, Verdict::Done)
+        self.outcome(request).map_or(Verdict::Apply, Verdict::Done)
     }
 
     /// The application has applied the request in entry `index`: the answer to it, and to every repetition.
@@ -72,16 +81,18 @@ impl<'a> SessionTable<'a> {
     }
 
     /// What is known of a request: `None` if it may still come.
-    pub(crate) fn outcome(&self, client: ClientId, sequence: u32) -> Option<Result<Answer, Lost>> {
-        let session = self.sessions().iter().find(|session| session.client == client);
-        match (session, sequence) {
+    pub(crate) fn outcome(&self, request: &RequestId) -> Option<Result<Answer, Lost>> {
+        let session = self.sessions().iter().find(|session| session.client == request.client);
+        match (session, request.sequence) {
             (None, 0) => None,
-            // Only who has seen the session opened sends more.
-            (None, _) => Some(Err(Lost::SessionExpired)),
-            (Some(_), 0) => Some(Ok(Answer::EMPTY)),
-            (Some(session), _) if sequence == session.sequence => Some(Ok(session.answer)),
-            (Some(session), _) if sequence < session.sequence => Some(Err(Lost::Covered)),
-            (Some(_), _) => None,
+            (Some(session), 0) => Some(Ok(session.opening())),
+            (Some(session), sequence) if request.table == session.opened => match sequence.cmp(&session.sequence) {
+                Ordering::Less => Some(Err(Lost::Covered)),
+                Ordering::Equal => Some(Ok(session.answer)),
+                Ordering::Greater => None,
+            },
+            // Only who has seen the session opened sends more: it is gone, also if a late repetition of what opened it has opened another.
+            (_, _) => Some(Err(Lost::SessionExpired)),
         }
     }
 
@@ -97,12 +108,14 @@ impl<'a> SessionTable<'a> {
         }
         if let Some(session) = self.session_mut(request.client) {
             session.used = index;
+            let answer = session.opening();
             self.forget_down_to(most);
-        } else {
-            self.forget_down_to(most - 1);
-            self.push(Session { client: request.client, used: index, ..Session::FREE });
+            return Verdict::Done(Ok(answer));
         }
-        Verdict::Done(Ok(Answer::EMPTY))
+        self.forget_down_to(most - 1);
+        let session = Session { client: request.client, used: index, opened: index.0 as u32, ..Session::FREE };
+        self.push(session);
+        Verdict::Done(Ok(session.opening()))
     }
 
     /// Forgets those used longest ago until there are no more than `most`.

@@ -421,10 +421,8 @@ impl State<'_> {
         }
         let slots = self.proposals.free_slots().ok_or(Unsent::NotReady)?;
         let sequences = (0..).map(|more| first.wrapping_add(more));
-        let requests = sequences.clone().zip(commands).map(|(sequence, command)| {
-            let request = RequestId { client, sequence, table: 0 };
-            (request, *command)
-        });
+        let request = |sequence| RequestId { client, sequence, table: 0 };
+        let requests = sequences.clone().zip(commands).map(|(sequence, command)| (request(sequence), *command));
         match route {
             Route::Direct(_) => {
                 self.raft.propose_batch(now, Kind::Stream, requests)?;
@@ -439,7 +437,7 @@ impl State<'_> {
             }
         }
         for (slot, sequence) in slots.into_iter().zip(sequences) {
-            self.proposals.wait_for_request(slot, RequestKey { kind: Kind::Stream, client, sequence });
+            self.proposals.wait_for_request(slot, RequestKey { kind: Kind::Stream, request: request(sequence) });
         }
         Ok(slots)
     }
@@ -450,7 +448,7 @@ impl State<'_> {
         let window = self.raft.window();
         let lost = if self.raft.has_halted() { Lost::Halted } else { Lost::LeadershipLost };
         let woken = self.proposals.complete(|slot| match *slot {
-            Proposal::Requested(RequestKey { kind: Kind::Stream, client, sequence }) => {
+            Proposal::Requested(RequestKey { kind: Kind::Stream, request: RequestId { client, sequence, .. } }) => {
                 let ours = client == window.client;
                 let from = |number: u32| ours && sequence.wrapping_sub(number).cast_signed() >= 0;
                 match window.state {

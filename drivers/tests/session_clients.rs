@@ -3,7 +3,9 @@
 #[allow(dead_code, unused_imports)] // Other tests use the rest of it.
 mod rig;
 
-use quoring::{Answer, Broken, Capabilities, Duration, Lost, ProposalError, Rejection, Session, SessionError};
+use quoring::{
+    Answer, Broken, Capabilities, ClientId, Duration, Lost, ProposalError, Rejection, Session, SessionError, SessionId,
+};
 use quoring_core::wire::Message;
 use rig::{Board, Client, Cluster, Fault, Usual, answer, commands, node_id, usual};
 
@@ -100,7 +102,7 @@ fn a_command_that_is_sent_again_gets_its_first_answer_wherever_the_session_goes_
     cluster.run(async {
         let (leader, [follower, other]) = cluster.roles().await;
         let mut session = cluster.node(follower).session().await.unwrap();
-        assert_eq!(session.id().node(), Some(node_id(follower)));
+        assert_eq!(session.id().client.node(), Some(node_id(follower)));
         assert_eq!(session.propose(b"one").await, Ok(answer(1)));
         cluster.node(leader).propose(b"else").await.unwrap();
         assert_eq!(session.propose(b"two").await, Ok(answer(3)));
@@ -209,8 +211,10 @@ fn a_session_that_was_never_opened_has_expired() {
         let (leader, [follower, _]) = cluster.roles().await;
         let mut opened = cluster.node(leader).session().await.unwrap();
         opened.propose(b"one").await.unwrap();
-        let stranger = quoring::ClientId(opened.id().0 + 1);
-        for node in [leader, follower] {
+        let SessionId { client, opened } = opened.id();
+        let strangers =
+            [SessionId { client: ClientId(client.0 + 1), opened }, SessionId { client, opened: opened + 1 }];
+        for (node, stranger) in [(leader, strangers[0]), (follower, strangers[0]), (follower, strangers[1])] {
             let mut session = cluster.node(node).resume_session(stranger, 1);
             assert_eq!(session.propose(b"strange").await, Err(SessionError::Expired));
         }

@@ -6,7 +6,9 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use futures_lite::future::block_on;
-use quoring::{Answer, ClientId, Duration, Halt, LogIndex, LogStore, Lost, Recovery, RequestId, SessionError};
+use quoring::{
+    Answer, ClientId, Duration, Halt, LogIndex, LogStore, Lost, Recovery, RequestId, SessionError, SessionId,
+};
 use quoring_ring::{Checksum, DEFAULT_CRC32C, Header, Kind};
 
 use snapshot_rig::{CLUSTER, Cluster, Medium, SESSIONS, SNAPSHOT, STATE};
@@ -38,9 +40,9 @@ impl Script {
         self.request(Kind::Session, client, 0, table, 0);
     }
 
-    /// A command in a session.
-    fn command(&mut self, client: u64, sequence: u32, value: u64) {
-        self.request(Kind::Session, client, sequence, 0, value);
+    /// A command in the session that was opened by entry `opened`.
+    fn command(&mut self, client: u64, opened: usize, sequence: u32, value: u64) {
+        self.request(Kind::Session, client, sequence, opened, value);
     }
 
     fn media(&self) -> [Medium; 3] {
@@ -63,17 +65,17 @@ fn sum(values: impl IntoIterator<Item = u64>) -> u64 {
 #[test]
 fn on_every_node_the_application_is_lent_each_command_of_a_session_once() {
     let mut script = Script::default();
-    script.command(7, 1, 90); // There is no session yet.
+    script.command(7, 2, 1, 90); // There is no session yet.
     script.open(7, SESSIONS);
-    script.command(7, 1, 10);
-    script.command(7, 1, 10);
+    script.command(7, 2, 1, 10);
+    script.command(7, 2, 1, 10);
     script.open(7, SESSIONS);
-    script.command(7, 1, 91); // The same number is the same command, whatever it says.
-    script.command(7, 3, 11);
-    script.command(7, 2, 92); // Too late: a later one has taken effect.
+    script.command(7, 2, 1, 91); // The same number is the same command, whatever it says.
+    script.command(7, 2, 3, 11);
+    script.command(7, 2, 2, 92); // Too late: a later one has taken effect.
     (1..=SESSIONS as u64).for_each(|client| script.open(100 + client, SESSIONS));
-    script.command(7, 4, 93); // Expired.
-    script.command(101, 1, 12);
+    script.command(7, 2, 4, 93); // Expired.
+    script.command(101, 9, 1, 12);
     let cluster = Cluster::over(script.media(), None);
     cluster.world.run(async {
         let leader = cluster.leader().await;
@@ -82,6 +84,42 @@ fn on_every_node_the_application_is_lent_each_command_of_a_session_once() {
         for node in 0..3 {
             let application = cluster.application(node);
             assert_eq!((application.count.get(), application.sum.get()), (4, sum([10, 11, 12, 13])), "node {node}");
+        }
+    });
+}
+
+/// What opens the session stands in the log twice, as it does when it was handed in again after a change of leader; in between the session had a command and expired.
+///
+/// covers: C11, S6
+#[test]
+fn a_command_of_a_session_that_expired_is_not_lent_again_though_a_late_repetition_has_opened_another() {
+    let mut script = Script::default();
+    script.open(7, SESSIONS);
+    script.command(7, 1, 1, 10);
+    for client in 0..8 {
+        script.open(100 + client, SESSIONS);
+    }
+    script.open(7, SESSIONS);
+    script.command(7, 1, 1, 90); // Its client did not hear that it took effect.
+    let cluster = Cluster::over(script.media(), None);
+    cluster.world.run(async {
+        let leader = cluster.leader().await;
+        let expired = Err(SessionError::Expired);
+        let [first, second] = [1, 11].map(|opened| SessionId { client: ClientId(7), opened });
+        assert_eq!(ask_again(&cluster, first, 1, 91).await, [expired; 3], "from the log");
+        let mut session = cluster.node(leader).resume_session(second, 1);
+        let answer = session.propose(&11_u64.to_le_bytes()).await;
+        assert_eq!(answer, Ok(Answer::new(&sum([10, 11]).to_le_bytes()).unwrap()));
+        cluster.propose(leader, 12..300).await;
+        cluster.agree(leader).await;
+        (0..3).for_each(|node| cluster.reboot(node));
+        let leader = cluster.leader().await;
+        assert_eq!(ask_again(&cluster, first, 1, 92).await, [expired; 3], "from the snapshot");
+        assert_eq!(ask_again(&cluster, second, 1, 93).await, [answer; 3]);
+        cluster.agree(leader).await;
+        for node in 0..3 {
+            assert!(cluster.application(node).restored.get() > 0);
+            assert_eq!(cluster.application(node).sum.get(), sum([10].into_iter().chain(11..300)), "node {node}");
         }
     });
 }
@@ -117,7 +155,7 @@ fn the_application_learns_whose_command_it_is_and_is_not_lent_what_names_nobody(
 fn a_node_with_too_few_places_for_sessions_stops_and_says_how_many_it_needs() {
     let mut script = Script::default();
     script.open(7, 1);
-    script.command(7, 1, 10);
+    script.command(7, 1, 1, 10);
     script.open(8, SESSIONS);
     let cluster = Cluster::over(script.media(), Some(1));
     cluster.world.run(async {
@@ -147,7 +185,7 @@ fn three_sessions() -> Script {
     let mut script = Script::default();
     for client in 1..=3 {
         script.open(client, SESSIONS);
-        script.command(client, 1, client);
+        script.command(client, script.last as usize, 1, client);
     }
     script
 }
@@ -158,7 +196,7 @@ fn a_snapshot_has_the_sessions_beside_the_application_s_state_and_the_applicatio
     let cluster = Cluster::over(three_sessions().media(), None);
     cluster.world.run(async {
         let leader = with_snapshots(&cluster).await;
-        let table = 3 + 3 * (21 + 8);
+        let table = 3 + 3 * (25 + 8);
         for node in 0..3 {
             assert_eq!(cluster.application(node).limit.get(), (SNAPSHOT - table) as u64);
             assert_eq!(cluster.snapshot(node).unwrap().length, (table + STATE) as u64);
@@ -226,14 +264,14 @@ fn a_snapshot_with_more_sessions_than_a_node_has_places_for_stops_it() {
 /// Sends the command again, with the number that it had, on each node.
 async fn ask_again(
     cluster: &Cluster,
-    client: ClientId,
+    session: SessionId,
     sequence: u32,
     value: u64,
 ) -> [Result<Answer, SessionError>; 3] {
     let mut answers = [Ok(Answer::EMPTY); 3];
     for (node, answer) in answers.iter_mut().enumerate() {
         // Another command: if it were applied, it would show.
-        let mut session = cluster.node(node).resume_session(client, sequence);
+        let mut session = cluster.node(node).resume_session(session, sequence);
         *answer = session.propose(&value.to_le_bytes()).await;
     }
     answers

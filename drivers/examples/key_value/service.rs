@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use async_io::{Timer, block_on};
 use embassy_futures::select::{Either, select};
-use quoring::{ClientId, Node, ReadError, Role, SessionError};
+use quoring::{Node, ReadError, Role, SessionError, SessionId};
 
 use crate::command::{Command, check_key};
 use crate::node::{Host, map};
@@ -39,7 +39,7 @@ pub(crate) struct Service {
 /// What a client asks for.
 enum Request<'l> {
     Open,
-    Do { session: ClientId, number: u32, command: &'l str },
+    Do { session: SessionId, number: u32, command: &'l str },
     Get { key: &'l str },
     Status,
 }
@@ -100,11 +100,11 @@ impl Service {
 
     fn open(self) -> Result<String, Failure> {
         let session = in_time(self.node.session())?;
-        Ok(format!("{:x}", session.id().0))
+        Ok(session.id().to_string())
     }
 
     /// A command that this node has sent, then given up waiting for, may still take effect: once, whoever sends it again.
-    fn execute(self, session: ClientId, number: u32, command: &str) -> Result<String, Failure> {
+    fn execute(self, session: SessionId, number: u32, command: &str) -> Result<String, Failure> {
         let answer = in_time(self.node.resume_session(session, number).propose(command.as_bytes()))?;
         Ok(String::from_utf8_lossy(&answer).into())
     }
@@ -139,9 +139,9 @@ impl<'l> Request<'l> {
             "get" => Err("usage: get KEY".into()),
             "in" => {
                 let mut words = rest.splitn(3, ' ');
-                let session = words.next().and_then(|word| u64::from_str_radix(word, 16).ok());
+                let session = words.next().and_then(|word| word.parse().ok());
                 let number = words.next().and_then(|word| word.parse().ok()).filter(|&number| number > 0);
-                let session = session.map(ClientId).ok_or("usage: in SESSION NUMBER COMMAND; open gives a session")?;
+                let session = session.ok_or("usage: in SESSION NUMBER COMMAND; open gives a session")?;
                 let number = number.ok_or("the commands of a session have the numbers 1, 2, 3, ...")?;
                 let command = words.next().unwrap_or_default();
                 Command::parse(command)?;

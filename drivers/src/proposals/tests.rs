@@ -1,6 +1,6 @@
 //! Who learns what, and when.
 
-use quoring_core::{RequestId, Term};
+use quoring_core::{ClientId, Term};
 
 use super::*;
 use crate::sessions::Session;
@@ -11,12 +11,17 @@ fn entry(term: u32, index: u64) -> EntryId {
     EntryId { term: Term(term), index: LogIndex(index) }
 }
 
+/// A request of the session that was opened by entry 3.
 fn session(sequence: u32) -> RequestKey {
-    RequestKey { kind: Kind::Session, sequence, client: CLIENT }
+    of_session(CLIENT, sequence, if sequence == 0 { 2 } else { 3 })
+}
+
+fn of_session(client: ClientId, sequence: u32, table: u32) -> RequestKey {
+    RequestKey { kind: Kind::Session, request: RequestId { client, sequence, table } }
 }
 
 fn stream(sequence: u32) -> RequestKey {
-    RequestKey { kind: Kind::Stream, sequence, client: ClientId(8) }
+    RequestKey { kind: Kind::Stream, request: RequestId { client: ClientId(8), sequence, table: 0 } }
 }
 
 fn answer(text: &str) -> Answer {
@@ -33,6 +38,8 @@ fn a_request_has_its_outcome_in_whichever_entry_it_comes() {
     proposals.wait_for_request(2, stream(1));
     proposals.wait_for_request(3, session(2));
     assert_eq!(proposals.applied(entry(2, 5), &Ok(answer("of another"))).0, 0);
+    let nobody = of_session(CLIENT, 1, 4);
+    assert_eq!(proposals.applied_request(nobody, &Err(Lost::SessionExpired)).0, 0, "under a wrong name");
     assert_eq!(proposals.applied_request(session(2), &Err(Lost::SessionExpired)).0, 0b1000);
     assert_eq!(proposals.applied_request(session(1), &Ok(answer("one"))).0, 0b0010);
     assert_eq!(proposals.applied_request(session(1), &Ok(answer("again"))).0, 0, "nobody waits for it any more");
@@ -65,14 +72,13 @@ fn a_request_outlives_the_office_of_the_node_but_not_the_node() {
 fn who_waits_for_what_a_snapshot_covers_learns_what_can_be_known() {
     let mut places = [Session::FREE; 2];
     let mut sessions = SessionTable::new(&mut places);
-    let request = |sequence, table| RequestId { client: CLIENT, sequence, table };
-    sessions.judge(LogIndex(3), &request(0, 2));
-    sessions.keep(LogIndex(10), &request(4, 0), &answer("four"));
+    sessions.judge(LogIndex(3), &session(0).request);
+    sessions.keep(LogIndex(10), &session(4).request, &answer("four"));
 
     let mut slots = [Proposal::Free; 12];
     let mut proposals = Proposals::new(&mut slots);
     let covered = Some(Err(Lost::Covered));
-    let stranger = |sequence| RequestKey { client: ClientId(9), ..session(sequence) };
+    let stranger = |sequence| of_session(ClientId(9), sequence, 2);
     proposals.wait(0, entry(1, 20));
     proposals.wait(1, entry(1, 21));
     [session(0), session(3), session(4), session(5), stream(1), stranger(0), stranger(1)]
@@ -84,7 +90,7 @@ fn who_waits_for_what_a_snapshot_covers_learns_what_can_be_known() {
     let expected = [
         covered,
         None,
-        Some(Ok(Answer::EMPTY)),
+        Some(Ok(Answer::new(&[3, 0, 0, 0]).unwrap())),
         covered,
         Some(Ok(answer("four"))),
         // Behind the snapshot it may still come.

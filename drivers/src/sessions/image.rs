@@ -8,7 +8,7 @@ use crate::answer::{ANSWER, Answer};
 /// Bytes before the sessions: the version, and how many there are.
 pub(crate) const HEAD: usize = 3;
 /// Bytes of a session without its answer.
-pub(crate) const ITEM: usize = 21;
+pub(crate) const ITEM: usize = 25;
 /// Bytes of the largest piece.
 pub(crate) const PIECE: usize = ITEM + ANSWER;
 
@@ -27,8 +27,9 @@ impl SessionTable<'_> {
             let [low, high] = (self.len as u16).to_le_bytes();
             return Some(put(buffer, [VERSION, low, high].into_iter()));
         };
-        let Session { client, used, sequence, answer } = self.sessions().get(place)?;
-        let numbers = client.0.to_le_bytes().into_iter().chain(sequence.to_le_bytes()).chain(used.0.to_le_bytes());
+        let Session { client, used, opened, sequence, answer } = self.sessions().get(place)?;
+        let name = client.0.to_le_bytes().into_iter().chain(opened.to_le_bytes());
+        let numbers = name.chain(sequence.to_le_bytes()).chain(used.0.to_le_bytes());
         Some(put(buffer, numbers.chain([answer.len() as u8]).chain(answer.iter().copied())))
     }
 
@@ -45,7 +46,10 @@ impl SessionTable<'_> {
     #[must_use]
     pub(crate) fn read_item(&mut self, last: LogIndex, item: &[u8; ITEM], answer: &[u8]) -> bool {
         let Some(session) = Session::decode(item, answer) else { return false };
-        let is_possible = (LogIndex::ZERO.next()..=last).contains(&session.used)
+        // Opened by an entry that is not behind the one with which it was used last.
+        let since_opened = (session.used.0 as u32).wrapping_sub(session.opened);
+        let is_possible = session.used <= last
+            && u64::from(since_opened) < session.used.0
             && self.sessions().iter().all(|other| other.client != session.client && other.used != session.used);
         is_possible && self.push(session)
     }
@@ -54,11 +58,13 @@ impl SessionTable<'_> {
 impl Session {
     fn decode(item: &[u8; ITEM], answer: &[u8]) -> Option<Self> {
         let (client, rest) = item.split_first_chunk()?;
+        let (opened, rest) = rest.split_first_chunk()?;
         let (sequence, rest) = rest.split_first_chunk()?;
         let (used, _) = rest.split_first_chunk()?;
         Some(Self {
             client: ClientId(u64::from_le_bytes(*client)),
             used: LogIndex(u64::from_le_bytes(*used)),
+            opened: u32::from_le_bytes(*opened),
             sequence: u32::from_le_bytes(*sequence),
             answer: Answer::new(answer)?,
         })

@@ -16,14 +16,20 @@ fn answer(text: &str) -> Answer {
     Answer::new(text.as_bytes()).unwrap()
 }
 
-/// Opens a session; it must be possible.
-fn open(table: &mut SessionTable<'_>, index: u64, client: u64, most: u32) {
-    assert_eq!(table.judge(LogIndex(index), &request(client, 0, most)), Verdict::Done(Ok(Answer::EMPTY)));
+/// What who opens a session hears: where that was.
+fn opened(index: u32) -> Verdict {
+    Verdict::Done(Ok(Answer::new(&index.to_le_bytes()).unwrap()))
 }
 
-/// A request that must be a new one.
+/// Opens a session; it must be possible, and it must be another than before.
+fn open(table: &mut SessionTable<'_>, index: u64, client: u64, most: u32) {
+    assert_eq!(table.judge(LogIndex(index), &request(client, 0, most)), opened(index as u32));
+}
+
+/// A request of the session that the client has now; it must be a new one.
 fn apply(table: &mut SessionTable<'_>, index: u64, client: u64, sequence: u32, text: &str) {
-    let request = request(client, sequence, 0);
+    let opened = table.session_mut(ClientId(client)).unwrap().opened;
+    let request = request(client, sequence, opened);
     assert_eq!(table.judge(LogIndex(index), &request), Verdict::Apply);
     table.keep(LogIndex(index), &request, &answer(text));
 }
@@ -69,14 +75,14 @@ fn a_request_takes_effect_once_and_every_repetition_has_the_first_answer() {
     open(&mut table, 1, 7, 2);
     apply(&mut table, 2, 7, 1, "first");
     for index in 3..6 {
-        assert_eq!(table.judge(LogIndex(index), &request(7, 1, 0)), Verdict::Done(Ok(answer("first"))));
+        assert_eq!(table.judge(LogIndex(index), &request(7, 1, 1)), Verdict::Done(Ok(answer("first"))));
     }
     apply(&mut table, 6, 7, 2, "second");
-    assert_eq!(table.judge(LogIndex(7), &request(7, 1, 0)), Verdict::Done(Err(Lost::Covered)));
-    assert_eq!(table.judge(LogIndex(8), &request(7, 2, 0)), Verdict::Done(Ok(answer("second"))));
+    assert_eq!(table.judge(LogIndex(7), &request(7, 1, 1)), Verdict::Done(Err(Lost::Covered)));
+    assert_eq!(table.judge(LogIndex(8), &request(7, 2, 1)), Verdict::Done(Ok(answer("second"))));
     // A number that never came in is no reason to refuse the next one.
     apply(&mut table, 9, 7, u32::MAX, "last");
-    assert_eq!(table.judge(LogIndex(10), &request(7, u32::MAX, 0)), Verdict::Done(Ok(answer("last"))));
+    assert_eq!(table.judge(LogIndex(10), &request(7, u32::MAX, 1)), Verdict::Done(Ok(answer("last"))));
 }
 
 /// covers: C11
@@ -86,8 +92,33 @@ fn a_session_that_is_opened_again_is_the_same_one() {
     let mut table = SessionTable::new(&mut places);
     open(&mut table, 1, 7, 2);
     apply(&mut table, 2, 7, 1, "on");
-    open(&mut table, 3, 7, 2);
-    assert_eq!(table.judge(LogIndex(4), &request(7, 1, 0)), Verdict::Done(Ok(answer("on"))));
+    assert_eq!(table.judge(LogIndex(3), &request(7, 0, 2)), opened(1), "after commands too");
+    assert_eq!(table.judge(LogIndex(4), &request(7, 1, 1)), Verdict::Done(Ok(answer("on"))));
+}
+
+/// Else a late repetition of what opened a session would make its commands new ones, once it has expired.
+///
+/// covers: C11
+#[test]
+fn a_session_that_expired_stays_expired_though_its_client_opens_another() {
+    let mut places = [Session::FREE; 2];
+    let mut table = SessionTable::new(&mut places);
+    open(&mut table, 1, 7, 2);
+    apply(&mut table, 2, 7, 1, "on");
+    open(&mut table, 3, 8, 2);
+    open(&mut table, 4, 9, 2);
+    open(&mut table, 5, 7, 2);
+    for sequence in [1, 2, u32::MAX] {
+        assert_eq!(table.judge(LogIndex(6), &request(7, sequence, 1)), Verdict::Done(Err(Lost::SessionExpired)));
+    }
+    apply(&mut table, 7, 7, 1, "anew");
+    assert_eq!(table.judge(LogIndex(8), &request(7, 1, 1)), Verdict::Done(Err(Lost::SessionExpired)));
+    assert_eq!(table.judge(LogIndex(9), &request(7, 1, 5)), Verdict::Done(Ok(answer("anew"))));
+    // Beyond 2^32 entries the low half of the index is the name.
+    let far = 1 << 32 | 10;
+    open(&mut table, far, 6, 1);
+    apply(&mut table, far + 1, 6, 1, "far");
+    assert_eq!(table.judge(LogIndex(far + 2), &request(6, 1, 10)), Verdict::Done(Ok(answer("far"))));
 }
 
 /// covers: C11
@@ -98,15 +129,15 @@ fn the_session_that_was_used_longest_ago_expires() {
     (1..=3).for_each(|client| open(&mut table, client, client, 3));
     apply(&mut table, 4, 1, 1, "used");
     // A repetition has no effect and is no use; one that opens is.
-    assert_eq!(table.judge(LogIndex(5), &request(1, 1, 0)), Verdict::Done(Ok(answer("used"))));
-    open(&mut table, 6, 2, 3);
+    assert_eq!(table.judge(LogIndex(5), &request(1, 1, 1)), Verdict::Done(Ok(answer("used"))));
+    assert_eq!(table.judge(LogIndex(6), &request(2, 0, 3)), opened(2));
     open(&mut table, 7, 4, 3);
     assert_eq!(clients(&table), [1, 2, 4]);
     open(&mut table, 8, 5, 3);
     assert_eq!(clients(&table), [2, 4, 5]);
-    assert_eq!(table.judge(LogIndex(9), &request(1, 2, 0)), Verdict::Done(Err(Lost::SessionExpired)));
+    assert_eq!(table.judge(LogIndex(9), &request(1, 2, 1)), Verdict::Done(Err(Lost::SessionExpired)));
     // It was never there: no wonder it is not, it may still be opened.
-    assert_eq!(table.outcome(ClientId(9), 0), None);
+    assert_eq!(table.outcome(&request(9, 0, 3)), None);
 }
 
 /// All nodes must forget the same sessions, and so the entry says how many are kept, not the node.
@@ -120,7 +151,7 @@ fn each_entry_that_opens_a_session_says_how_many_are_kept() {
     apply(&mut table, 6, 1, 1, "used");
     assert_eq!(table.judge(LogIndex(7), &request(6, 0, 0)), Verdict::Done(Err(Lost::SessionExpired)));
     assert_eq!(clients(&table), [1, 2, 3, 4, 5], "where none are kept, none is opened and none goes");
-    open(&mut table, 8, 2, 3);
+    assert_eq!(table.judge(LogIndex(8), &request(2, 0, 3)), opened(2));
     assert_eq!(clients(&table), [1, 2, 5], "also one that is there already");
     open(&mut table, 9, 6, 2);
     assert_eq!(clients(&table), [2, 6]);
@@ -139,8 +170,8 @@ fn each_entry_that_opens_a_session_says_how_many_are_kept() {
     assert_eq!(image(&none), [1, 0, 0]);
 }
 
-/// What a client knows of its session: the number, and when and with which answer it took effect.
-type Model = BTreeMap<u64, (u32, u64, Answer)>;
+/// What a client knows of its session: the number, when and with which answer it took effect, and where it was opened.
+type Model = BTreeMap<u64, (u32, u64, Answer, u32)>;
 
 fn model(model: &mut Model, places: usize, index: u64, request: &RequestId, said: &Answer) -> Verdict {
     let (client, most) = (request.client.0, request.table as usize);
@@ -150,19 +181,21 @@ fn model(model: &mut Model, places: usize, index: u64, request: &RequestId, said
         (0, session) => {
             match session {
                 Some(session) => session.1 = index,
-                None => drop(model.insert(client, (0, index, Answer::EMPTY))),
+                None => drop(model.insert(client, (0, index, Answer::EMPTY, index as u32))),
             }
+            let place = model[&client].3;
             while model.len() > most {
                 let oldest = *model.iter().min_by_key(|(_, session)| session.1).unwrap().0;
                 model.remove(&oldest);
             }
-            Verdict::Done(Ok(Answer::EMPTY))
+            opened(place)
         }
+        (_, Some((.., opened))) if *opened != request.table => Verdict::Done(Err(Lost::SessionExpired)),
         (_, None) => Verdict::Done(Err(Lost::SessionExpired)),
-        (sequence, Some((last, _, kept))) if sequence == *last => Verdict::Done(Ok(*kept)),
-        (sequence, Some((last, _, _))) if sequence < *last => Verdict::Done(Err(Lost::Covered)),
+        (sequence, Some((last, _, kept, _))) if sequence == *last => Verdict::Done(Ok(*kept)),
+        (sequence, Some((last, ..))) if sequence < *last => Verdict::Done(Err(Lost::Covered)),
         (sequence, Some(session)) => {
-            *session = (sequence, index, *said);
+            *session = (sequence, index, *said, session.3);
             Verdict::Apply
         }
     }
@@ -185,7 +218,11 @@ fn the_table_does_what_the_model_does_and_so_does_one_that_is_read_from_its_imag
             let opens = below(3) == 0;
             let sequence = if opens { 0 } else { 1 + below(index / 40 + 2) as u32 };
             let most = if below(4) == 0 { below(places as u64 + 2) } else { places as u64 };
-            let request = request(1 + below(9), sequence, most as u32);
+            let client = 1 + below(9);
+            // Now and then the name of an earlier one.
+            let stale = u32::from(below(8) == 0);
+            let known = plain.get(&client).map_or(0, |session| session.3.saturating_sub(stale));
+            let request = request(client, sequence, if opens { most as u32 } else { known });
             let said = answer(&format!("{index}")[..below(4).min(format!("{index}").len() as u64) as usize]);
             let verdict = table.judge(LogIndex(index), &request);
             assert_eq!(verdict, model(&mut plain, places, index, &request, &said), "seed {seed}, {index}: {request:?}");
@@ -193,7 +230,7 @@ fn the_table_does_what_the_model_does_and_so_does_one_that_is_read_from_its_imag
                 table.keep(LogIndex(index), &request, &said);
             }
             let known: Model =
-                table.sessions().iter().map(|s| (s.client.0, (s.sequence, s.used.0, s.answer))).collect();
+                table.sessions().iter().map(|s| (s.client.0, (s.sequence, s.used.0, s.answer, s.opened))).collect();
             assert_eq!((&known, table.len), (&plain, plain.len()), "seed {seed}, {index}: {request:?}");
             let bytes = image(&table);
             assert_eq!(read(&mut other, index, &[&bytes[..], b"state"].concat()), Some(&b"state"[..]));
@@ -250,9 +287,11 @@ fn what_is_no_image_is_refused() {
     refuses(5, &damaged(0, 2), "another version");
     refuses(5, &damaged(2, 1), "a count for which there is no room");
     refuses(5, &damaged(second, 1), "a client twice");
-    refuses(5, &damaged(HEAD + 12, 0), "used before the log");
-    refuses(5, &damaged(HEAD + 12, 5), "two used by one entry");
-    refuses(5, &[&damaged(second + 20, 33)[..], &[0; 40]].concat(), "an answer that is too long");
+    refuses(5, &damaged(HEAD + 16, 0), "used before the log");
+    refuses(5, &damaged(HEAD + 8, 4), "opened behind its use");
+    refuses(5, &damaged(HEAD + 8, 0), "opened before the log");
+    refuses(5, &damaged(HEAD + 16, 5), "two used by one entry");
+    refuses(5, &[&damaged(second + 24, 33)[..], &[0; 40]].concat(), "an answer that is too long");
     assert_eq!(read(&mut table, 5, &good), Some(&b""[..]));
     let mut one = [Session::FREE];
     assert!(!SessionTable::new(&mut one).begin_image(2), "more sessions than places");
