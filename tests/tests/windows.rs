@@ -256,11 +256,13 @@ fn answers_to_an_earlier_window_move_nothing() {
     assert_eq!((window(&mut cluster).state, stale(&cluster, 1)), (WindowState::Opening, before + 1));
     settle(&mut cluster);
     let client = window(&mut cluster).client;
-    cluster.forward(node(1), &[b"c"]).expect("it is open");
-    for next in [2, 3, u32::MAX, 0x8000_0000] {
+    cluster.forward(node(1), &[b"c", b"d"]).expect("it is open");
+    cluster.hand_in(node(1), &late.bytes);
+    assert_eq!(window(&mut cluster).accepted, 0, "two of the earlier one are in the log");
+    for next in [3, 4, u32::MAX, 0x8000_0000] {
         let message = Message::ForwardAnswer(ForwardAnswer { client, next, state: Intake::Open });
         cluster.hand_in(node(1), &sealed(0, &message));
-        assert_eq!(window(&mut cluster).accepted, 0, "one was sent, not {next}");
+        assert_eq!(window(&mut cluster).accepted, 0, "two were sent, not {next}");
     }
 }
 
