@@ -76,16 +76,18 @@ impl RequestId {
 
     /// The bytes before the command.
     pub const fn encode(&self) -> [u8; Self::SIZE] {
-        let bits = self.client.0 as u128 | (self.sequence as u128) << 64 | (self.table as u128) << 96;
-        bits.to_le_bytes()
+        let [a, b, c, d, e, f, g, h] = self.client.0.to_le_bytes();
+        let ([i, j, k, l], [m, n, o, p]) = (self.sequence.to_le_bytes(), self.table.to_le_bytes());
+        [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]
     }
 
     /// The request at the beginning of an entry's payload, and the command behind it.
     pub fn decode(payload: &[u8]) -> Option<(Self, &[u8])> {
         let (head, command) = payload.split_first_chunk::<{ Self::SIZE }>()?;
-        let bits = u128::from_le_bytes(*head);
-        let request = Self { client: ClientId(bits as u64), sequence: (bits >> 64) as u32, table: (bits >> 96) as u32 };
-        Some((request, command))
+        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = *head;
+        let client = ClientId(u64::from_le_bytes([a, b, c, d, e, f, g, h]));
+        let (sequence, table) = (u32::from_le_bytes([i, j, k, l]), u32::from_le_bytes([m, n, o, p]));
+        Some((Self { client, sequence, table }, command))
     }
 }
 

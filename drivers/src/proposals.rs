@@ -136,7 +136,7 @@ impl<'a> Proposals<'a> {
     pub(crate) fn restored(&mut self, index: LogIndex, sessions: &SessionTable<'_>) -> Woken {
         self.complete(|slot| match *slot {
             Proposal::Waiting(entry) if entry.index <= index => Some(Err(Lost::Covered)),
-            Proposal::Requested(RequestKey { kind: Kind::Session, request }) => sessions.outcome(&request),
+            Proposal::Requested(RequestKey { kind: Kind::Session, request }) => sessions.outcome(index, &request),
             Proposal::Requested(_) => Some(Err(Lost::Covered)),
             _ => None,
         })

@@ -84,6 +84,8 @@ struct Request<'c> {
     request: RequestId,
     command: &'c [u8],
     attempt: Attempt,
+    /// How many snapshots had been restored then: one of them may have taken the place of the entry, so that it never passes here.
+    restores: u32,
 }
 
 impl<'a, P: Platform> Session<'a, P> {
@@ -144,7 +146,7 @@ async fn request<'a, P: Platform>(
         Ok(slot)
     })?;
     let seat = Seat { shared, slot };
-    let mut request = Request { request, command, attempt: Attempt::None };
+    let mut request = Request { request, command, attempt: Attempt::None, restores: 0 };
     poll_fn(|cx| request.poll(cx, &seat)).await
 }
 
@@ -164,7 +166,8 @@ impl Request<'_> {
 
     /// Hands it in where it is not. Whatever stands in the way for now wakes when it is gone.
     fn hand_in(&mut self, state: &mut State<'_>, now: Instant) -> Result<(), SessionError> {
-        if self.is_handed_in(state)? {
+        let passes_here = core::mem::replace(&mut self.restores, state.restores) == state.restores;
+        if self.is_handed_in(state)? && passes_here {
             return Ok(());
         }
         let Self { request, command, .. } = *self;

@@ -70,7 +70,11 @@ impl<'a> SessionTable<'a> {
         if request.sequence == 0 {
             return self.open(index, request);
         }
-        self.outcome(request).map_or(Verdict::Apply, Verdict::Done)
+        match self.known(request) {
+            Some(None) => Verdict::Apply,
+            Some(Some(outcome)) => Verdict::Done(outcome),
+            None => Verdict::Done(Err(Lost::SessionExpired)),
+        }
     }
 
     /// The application has applied the request in entry `index`: the answer to it, and to every repetition.
@@ -80,20 +84,28 @@ impl<'a> SessionTable<'a> {
         }
     }
 
-    /// What is known of a request: `None` if it may still come.
-    pub(crate) fn outcome(&self, request: &RequestId) -> Option<Result<Answer, Lost>> {
-        let session = self.sessions().iter().find(|session| session.client == request.client);
-        match (session, request.sequence) {
-            (None, 0) => None,
-            (Some(session), 0) => Some(Ok(session.opening())),
-            (Some(session), sequence) if request.table == session.opened => match sequence.cmp(&session.sequence) {
-                Ordering::Less => Some(Err(Lost::Covered)),
-                Ordering::Equal => Some(Ok(session.answer)),
-                Ordering::Greater => None,
-            },
-            // Only who has seen the session opened sends more: it is gone, also if a late repetition of what opened it has opened another.
-            (_, _) => Some(Err(Lost::SessionExpired)),
+    /// What this table, that of the log up to `index`, knows of a request: `None` if it may still come.
+    pub(crate) fn outcome(&self, index: LogIndex, request: &RequestId) -> Option<Result<Answer, Lost>> {
+        match self.known(request) {
+            Some(outcome) => outcome,
+            // What opens a session may always come; and a node that has just started, or lags, is behind its clients.
+            None if request.sequence == 0 || (index.0 as u32).wrapping_sub(request.table).cast_signed() < 0 => None,
+            // It is gone, also if a late repetition of what opened it has opened another.
+            None => Some(Err(Lost::SessionExpired)),
         }
+    }
+
+    /// What the request's session knows of it, if it is not new; `None` if there is no such session.
+    fn known(&self, request: &RequestId) -> Option<Option<Result<Answer, Lost>>> {
+        let session = self.sessions().iter().find(|session| session.client == request.client)?;
+        if request.sequence == 0 {
+            return Some(Some(Ok(session.opening())));
+        }
+        (request.table == session.opened).then(|| match request.sequence.cmp(&session.sequence) {
+            Ordering::Less => Some(Err(Lost::Covered)),
+            Ordering::Equal => Some(Ok(session.answer)),
+            Ordering::Greater => None,
+        })
     }
 
     /// Opens a session, if the client has none. How many sessions are kept is what the entry says, and not what this node has places for: every node must forget the

@@ -77,6 +77,8 @@ pub(crate) struct State<'a> {
     pub(crate) streams: Streams,
     /// A session's request waits for room.
     pub(crate) requests_wait: bool,
+    /// How many snapshots the application has restored.
+    pub(crate) restores: u32,
     halt: Option<Halt>,
 }
 
@@ -121,6 +123,7 @@ impl<'a, P: Platform> Shared<'a, P> {
                 readers: Readers::default(),
                 streams: Streams::default(),
                 requests_wait: false,
+                restores: 0,
                 halt: None,
             })),
             ring,
@@ -207,6 +210,9 @@ impl<'a, P: Platform> Shared<'a, P> {
     pub(crate) fn restored(&self, index: LogIndex, sessions: &SessionTable<'_>) {
         let (room, waiting) = self.with(|state| {
             let woken = state.proposals.restored(index, sessions);
+            // Those that still wait are handed in again.
+            state.restores = state.restores.wrapping_add(1);
+            let woken = woken.and(state.proposals.requesting());
             (state.room().and(woken), state.applied_to(index))
         });
         waiting.wake();

@@ -137,7 +137,11 @@ fn the_session_that_was_used_longest_ago_expires() {
     assert_eq!(clients(&table), [2, 4, 5]);
     assert_eq!(table.judge(LogIndex(9), &request(1, 2, 1)), Verdict::Done(Err(Lost::SessionExpired)));
     // It was never there: no wonder it is not, it may still be opened.
-    assert_eq!(table.outcome(&request(9, 0, 3)), None);
+    assert_eq!(table.outcome(LogIndex(9), &request(9, 0, 3)), None);
+    assert_eq!(table.outcome(LogIndex(9), &request(1, 2, 1)), Some(Err(Lost::SessionExpired)));
+    // It was opened later than this table is: a node that has just started is behind its clients.
+    assert_eq!(table.outcome(LogIndex(9), &request(9, 2, 10)), None);
+    assert_eq!(table.judge(LogIndex(12), &request(9, 2, 10)), Verdict::Done(Err(Lost::SessionExpired)));
 }
 
 /// All nodes must forget the same sessions, and so the entry says how many are kept, not the node.
