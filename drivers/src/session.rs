@@ -58,7 +58,7 @@ pub enum SessionError {
     Unsupported,
     /// As many clients wait as the resources have room for: try again when one of them has its answer.
     TooManyPending,
-    /// The session has expired, or was never opened. Whether the command took effect is not known if it was sent before; if this was its first time, it did not.
+    /// The session has expired, or was never opened. Whether the command took effect before that is not known.
     Expired,
     /// A later command of the session has taken effect, so that this one will not any more. Whether it did before that is not known: numbers may have gaps.
     Superseded,
