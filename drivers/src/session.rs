@@ -296,3 +296,25 @@ impl fmt::Display for SessionError {
 
 impl core::error::Error for SessionError {}
 impl core::error::Error for ParseSessionIdError {}
+
+#[cfg(test)]
+mod tests {
+    use std::string::ToString;
+
+    use super::*;
+
+    /// covers: C11
+    #[test]
+    fn a_session_s_name_is_read_as_it_is_written_and_what_is_none_is_refused() {
+        let ends = [(0, 0), (0x0200_0000_0700_0001, 9), (u64::MAX, u32::MAX)];
+        for id in ends.map(|(client, opened)| SessionId { client: ClientId(client), opened }) {
+            assert_eq!(id.to_string().parse(), Ok(id));
+        }
+        assert_eq!("200000007000001-9".parse(), Ok(SessionId { client: ClientId(0x0200_0000_0700_0001), opened: 9 }));
+        for text in
+            ["", "-", "1", "1-", "-1", "g-1", "1-a", "1--1", "1-1-1", "1 -1", "10000000000000000-1", "1-4294967296"]
+        {
+            assert_eq!(text.parse::<SessionId>(), Err(ParseSessionIdError), "{text}");
+        }
+    }
+}

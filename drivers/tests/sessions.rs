@@ -304,6 +304,76 @@ fn a_command_has_its_first_answer_after_a_loss_of_power_everywhere_and_when_its_
     });
 }
 
+/// The node was restarted, and has restored neither its snapshot nor what opened the session behind that.
+///
+/// covers: C11, R7, S5
+#[test]
+fn a_session_goes_on_at_a_node_that_has_yet_to_restore_a_snapshot_from_before_it_was_opened() {
+    let cluster = Cluster::new();
+    cluster.world.run(async {
+        let leader = cluster.leader().await;
+        cluster.propose(leader, 0..300).await;
+        let mut session = cluster.node(leader).session().await.unwrap();
+        let first = session.propose(&5_u64.to_le_bytes()).await.unwrap();
+        cluster.agree(leader).await;
+        let node = (leader + 1) % 3;
+        assert!(cluster.snapshot(node).unwrap().last.index.0 < u64::from(session.id().opened));
+        cluster.reboot(node);
+        cluster.application(node).stopped.set(true);
+        let outcomes: Rc<RefCell<Vec<Result<Answer, SessionError>>>> = Rc::default();
+        for sequence in [1, 2] {
+            let (outcomes, mut session) =
+                (Rc::clone(&outcomes), cluster.node(node).resume_session(session.id(), sequence));
+            cluster.world.spawn(async move {
+                let answer = session.propose(&6_u64.to_le_bytes()).await;
+                outcomes.borrow_mut().push(answer);
+            });
+            cluster.world.sleep(Duration::from_millis(100)).await;
+        }
+        cluster.application(node).stopped.set(false);
+        cluster.agree(leader).await;
+        assert_eq!(cluster.application(node).restored.get(), 1);
+        let second = Answer::new(&cluster.application(node).sum.get().to_le_bytes()).unwrap();
+        assert_eq!(outcomes.take(), [Ok(first), Ok(second)]);
+    });
+}
+
+/// The node gets a snapshot in place of the entry that opened the session, and of those that made it expire.
+///
+/// covers: C11, R7, S4
+#[test]
+fn who_opens_a_session_is_not_left_waiting_if_it_expired_before_its_node_heard_of_it() {
+    let cluster = Cluster::new();
+    cluster.world.run(async {
+        let leader = cluster.leader().await;
+        let slow = (leader + 1) % 3;
+        cluster.propose(leader, 0..20).await;
+        cluster.application(slow).stopped.set(true);
+        cluster.propose(leader, 20..22).await;
+        let opened: Rc<RefCell<Option<SessionId>>> = Rc::default();
+        let (node, known) = (cluster.node(slow), Rc::clone(&opened));
+        cluster.world.spawn(async move {
+            let session = node.session().await.unwrap();
+            *known.borrow_mut() = Some(session.id());
+        });
+        cluster.world.idle().await;
+        for _ in 0..SESSIONS {
+            drop(cluster.node(leader).session().await.unwrap());
+        }
+        cluster.propose(leader, 22..1000).await;
+        cluster.world.sleep(Duration::from_millis(2000)).await;
+        assert_eq!(opened.take(), None);
+        cluster.application(slow).stopped.set(false);
+        cluster.agree(leader).await;
+        cluster.world.sleep(Duration::from_millis(1000)).await;
+        assert!(cluster.application(slow).restored.get() > 0);
+        let session = opened.take().expect("it is opened again");
+        assert!(u64::from(session.opened) > 1000, "{session}");
+        let answer = cluster.node(leader).resume_session(session, 1).propose(&5_u64.to_le_bytes()).await;
+        assert_eq!(answer, Ok(Answer::new(&sum((0..1000).chain([5])).to_le_bytes()).unwrap()));
+    });
+}
+
 /// The sessions in the node's newest snapshot.
 fn table(cluster: &Cluster, node: usize) -> Vec<u8> {
     let snapshot = cluster.snapshot(node).unwrap();

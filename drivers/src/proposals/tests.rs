@@ -75,7 +75,7 @@ fn who_waits_for_what_a_snapshot_covers_learns_what_can_be_known() {
     sessions.judge(LogIndex(3), &session(0).request);
     sessions.keep(LogIndex(10), &session(4).request, &answer("four"));
 
-    let mut slots = [Proposal::Free; 12];
+    let mut slots = [Proposal::Free; 14];
     let mut proposals = Proposals::new(&mut slots);
     let covered = Some(Err(Lost::Covered));
     let stranger = |sequence| of_session(ClientId(9), sequence, 2);
@@ -87,6 +87,9 @@ fn who_waits_for_what_a_snapshot_covers_learns_what_can_be_known() {
         .for_each(|(request, slot)| proposals.wait_for_request(slot, request));
     proposals.queue(9);
     proposals.leave(10);
+    // Of sessions of the same client that were opened by other entries: the last that is covered, and the first that is not.
+    proposals.wait_for_request(12, of_session(CLIENT, 1, 20));
+    proposals.wait_for_request(13, of_session(CLIENT, 1, 21));
     let expected = [
         covered,
         None,
@@ -101,11 +104,13 @@ fn who_waits_for_what_a_snapshot_covers_learns_what_can_be_known() {
         None,
         None,
         None,
+        Some(Err(Lost::SessionExpired)),
+        None,
     ];
     let woken = proposals.restored(LogIndex(20), &sessions);
     for (slot, outcome) in expected.into_iter().enumerate() {
         assert_eq!(proposals.outcome(slot), outcome, "slot {slot}");
         assert_eq!(woken.0 >> slot & 1 == 1, outcome.is_some(), "slot {slot}");
     }
-    assert_eq!((proposals.waiting, proposals.queued), (3, 1));
+    assert_eq!((proposals.waiting, proposals.queued), (4, 1));
 }
