@@ -358,7 +358,7 @@ fn who_opens_a_session_is_not_left_waiting_if_it_expired_before_its_node_heard_o
         });
         cluster.world.idle().await;
         for _ in 0..SESSIONS {
-            drop(cluster.node(leader).session().await.unwrap());
+            _ = cluster.node(leader).session().await.unwrap();
         }
         cluster.propose(leader, 22..1000).await;
         cluster.world.sleep(Duration::from_millis(2000)).await;
