@@ -185,7 +185,7 @@ fn whatever_frame_of_a_round_is_lost_the_round_ends() {
             let mut cluster = Cluster::led(three());
             cluster.read(id).expect("a leader");
             // The first three of this kind are lost.
-            let mut lost = 0;
+            let (begun, mut lost) = (cluster.now, 0);
             while lost < 3 && cluster.clients.done == 0 {
                 match cluster.network.frames.first().map(|frame| (frame.name, frame.kind(CLUSTER))) {
                     Some((name, lost_kind)) if lost_kind == kind => {
@@ -196,6 +196,10 @@ fn whatever_frame_of_a_round_is_lost_the_round_ends() {
                     None => {
                         let all = cluster.settings.voters;
                         let next = all.iter().min_by_key(|&id| cluster.deadline(id)).expect("nodes");
+                        assert!(
+                            cluster.deadline(next).is_some_and(|at| at - begun < ms(5000)),
+                            "{kind} is not sent again"
+                        );
                         cluster.time_out(next).expect("a deadline");
                     }
                 }
