@@ -221,6 +221,12 @@ fn whoever_waits_when_the_leader_is_lost_learns_so() {
         cluster.read(id).expect("it does not know yet");
         cluster.run(ms(5000));
         assert_eq!((cluster.clients.done, cluster.clients.lost, cluster.clients.waiting(id)), (0, 2, 0));
+        // Who asks after that is not taken for one of them.
+        cluster.set_isolated(node(0), false);
+        cluster.run(ms(1000));
+        cluster.read(id).expect("a leader");
+        cluster.run(ms(1000));
+        assert_eq!((cluster.clients.done, cluster.clients.lost), (1, 2));
     }
     let mut cluster = Cluster::started(three());
     assert_eq!(cluster.read(node(0)), Err(ReadError::NoLeader));
@@ -250,6 +256,26 @@ fn with_a_lease_the_leader_asks_nobody_and_a_follower_the_leader_only() {
     cluster.read(node(1)).expect("a leader");
     settle(&mut cluster);
     assert_eq!((cluster.clients.done, cluster.count_sent("confirm"), cluster.count_sent("read")), (2, 0, 1));
+}
+
+/// Bug: a lease counted from when the answers came, not from when the question left.
+/// covers: C12
+#[test]
+fn a_lease_begins_when_its_round_does() {
+    let mut cluster = Cluster::led(Settings { lease_drift: Some(LEASES), ..three() });
+    cluster.run(ms(500));
+    settle(&mut cluster);
+    cluster.time_out(node(0)).expect("a tick");
+    let begun = cluster.now;
+    cluster.now = begun + ms(600);
+    settle(&mut cluster);
+    cluster.forget();
+    for (after, done) in [(700, 1), (1000, 1)] {
+        cluster.now = begun + ms(after);
+        cluster.read(node(0)).expect("it leads");
+        assert_eq!(cluster.clients.done, done, "{after} ms after the round began");
+    }
+    assert_eq!(cluster.count_sent("confirm"), 2, "the second needs a round");
 }
 
 /// A follower without leases confirms, and promises nothing: no lease stands on it.

@@ -81,6 +81,21 @@ fn what_a_follower_forwards_is_in_every_log_in_order() {
     assert_eq!(window.client.node(), Some(node(1)));
 }
 
+/// Bug: a leader that was deposed opens a window, and its items go nowhere.
+/// covers: C1, C3
+#[test]
+fn a_window_opens_when_a_quorum_has_confirmed_its_leader() {
+    let mut cluster = Cluster::led(three());
+    cluster.open(node(1)).expect("a leader");
+    let name = cluster.of_kind("forward")[0];
+    cluster.deliver(name).expect("on its way");
+    let again = cluster.time_out(node(1)).and_then(|()| cluster.of_kind("forward").first().copied());
+    cluster.deliver(again.expect("it asks again")).expect("on its way");
+    assert_eq!((cluster.count_sent("confirm"), cluster.count_sent("forward-answer")), (2, 0));
+    settle(&mut cluster);
+    assert_eq!(window(&mut cluster).state, WindowState::Open);
+}
+
 /// covers: C3
 #[test]
 fn opening_says_why_it_cannot() {
