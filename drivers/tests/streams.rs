@@ -568,10 +568,18 @@ fn a_stream_waits_for_room_in_the_table_of_clients_and_goes_on_when_one_has_gone
             let [one, two] = stream.try_send_batch([&b"one"[..], b"two"]).unwrap();
             assert_eq!(stream.try_send(b"three").unwrap_err(), SendError::NotReady);
             let before = cluster.now();
-            let three = cluster.client(async move { stream.send(b"three").await.unwrap().await });
+            let was_sent = Rc::<Cell<bool>>::default();
+            let taken = Rc::clone(&was_sent);
+            let three = cluster.client(async move {
+                let sent = stream.send(b"three").await.unwrap();
+                taken.set(true);
+                sent.await
+            });
             cluster.idle().await;
+            assert!(!was_sent.get());
             drop(one);
             cluster.idle().await;
+            assert!(was_sent.get() && !three.is_done());
             cluster.application(node).go_on();
             cluster.idle().await;
             assert!(three.is_done() && three.outcome().is_ok() && two.await.is_ok());
@@ -579,6 +587,40 @@ fn a_stream_waits_for_room_in_the_table_of_clients_and_goes_on_when_one_has_gone
         }
         cluster.idle().await;
         assert_eq!(cluster.applied(leader), commands(&["one", "two", "three", "one", "two", "three"]));
+    });
+}
+
+/// The log takes no more until the store has taken what is there. All commands keep their places meanwhile, so nothing else wakes the sender.
+///
+/// covers: P10, C6, R9
+#[test]
+fn a_stream_waits_for_room_in_the_log_and_goes_on_when_there_is_some() {
+    let cluster: Usual = Cluster::new::<256, 64, 64>(|_| {});
+    cluster.run(async {
+        let (leader, [follower, _]) = cluster.roles().await;
+        for node in [leader, follower] {
+            let mut stream = cluster.node(node).stream().await.unwrap();
+            cluster.store(leader).set(Fault::Hangs);
+            let mut taken = Vec::new();
+            while let Ok(sent) = stream.try_send(&[1; 100]) {
+                taken.push(sent);
+                cluster.idle().await;
+            }
+            assert!(taken.len() > 3 && taken.len() < 60, "{}", taken.len());
+            let before = cluster.now();
+            let more = cluster.client(async move { stream.send(&[2; 100]).await.map(|sent| (sent, stream)) });
+            cluster.idle().await;
+            assert!(!more.is_done());
+            cluster.store(leader).set(Fault::None);
+            cluster.idle().await;
+            assert!(more.is_done());
+            let (sent, _stream) = more.outcome().unwrap();
+            assert!(sent.await.is_ok());
+            for sent in taken {
+                assert!(sent.await.is_ok());
+            }
+            assert_eq!(cluster.now(), before);
+        }
     });
 }
 
