@@ -248,7 +248,7 @@ impl<'a> Raft<'a> {
                 Message::CampaignNow(leave) => self.handle_campaign_now(now, frame.from, &leave),
                 Message::VoteByLeave(request) => self.handle_vote(now, frame.from, &request, true),
                 Message::Forward(forward) => self.handle_forward(now, frame.from, &forward),
-                Message::ForwardAnswer(answer) => self.handle_forward_answer(frame.from, &answer),
+                Message::ForwardAnswer(answer) => self.handle_forward_answer(now, frame.from, &answer),
             }
         }
         // A term that was entered is recorded with the vote that was given in it: one record for both.

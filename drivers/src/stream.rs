@@ -165,7 +165,6 @@ impl<'a, P: Platform> Stream<'a, P> {
         shared.with(|state| match opened {
             Ok(()) => {
                 stream.pipelines = state.raft.window().pipelines || stream.route != Route::Window;
-                state.streams.open = Some((number, Some((stream.route, stream.client))));
             }
             Err(_) => state.back_off(now),
         });
@@ -177,9 +176,19 @@ impl<'a, P: Platform> Stream<'a, P> {
         let shared = self.shared;
         let now = shared.clock.now();
         (self.route, self.client) = shared.step(|state| state.find_route(now))?;
-        let open = || match self.route {
-            Route::Window => shared.with(|state| state.window_opens(self.client)),
-            Route::Direct(term) => shared.step(|state| state.is_sure_to_lead(now, term)),
+        let Self { number, route, client, .. } = *self;
+        let open = || {
+            shared.step(|state| {
+                let outcome = match route {
+                    Route::Window => state.window_opens(client),
+                    Route::Direct(term) => state.is_sure_to_lead(now, term),
+                };
+                // In the same step as the look: what breaks it later finds it open.
+                if outcome == Some(Ok(())) {
+                    state.streams.open = Some((number, Some((route, client))));
+                }
+                outcome
+            })
         };
         shared.wakes.stream.until(open).await
     }
@@ -458,6 +467,8 @@ impl State<'_> {
                         Some(Err(Lost::NotStored))
                     }
                     WindowState::Closed(_) if from(window.sent) => Some(Err(Lost::NotStored)),
+                    // The leader leads on, and may have it or not.
+                    WindowState::Closed(Closed::NoAnswer) if from(window.accepted) => Some(Err(lost)),
                     _ => leader_lost.then_some(Err(lost)),
                 }
             }

@@ -46,7 +46,8 @@ pub(super) struct Window<'a> {
     resume: u32,
     /// Whether several frames may be on their way.
     pipelines: bool,
-    opened_at: Instant,
+    /// When the leader last answered, or was first asked for what it has not answered.
+    heard_at: Instant,
     /// Clients that have been numbered in this boot.
     pub(super) numbered: u32,
 }
@@ -203,7 +204,7 @@ impl<'a> Raft<'a> {
         let client = self.new_client();
         self.expect_answer(now);
         let window = &mut self.window;
-        (window.state, window.client, window.opened_at) = (WindowState::Opening, client, now);
+        (window.state, window.client, window.heard_at) = (WindowState::Opening, client, now);
         (window.used, window.unsent) = (0, 0);
         (window.first, window.next, window.sent, window.resume) = (0, 0, 0, 0);
         self.owe(leader, Due::FORWARD);
@@ -237,6 +238,9 @@ impl<'a> Raft<'a> {
         }
         self.expect_answer(now);
         let window = &mut self.window;
+        if window.used == 0 {
+            window.heard_at = now;
+        }
         let first = window.next;
         let mut left = requests.clone().count();
         for (request, command) in requests {
@@ -275,23 +279,31 @@ impl<'a> Raft<'a> {
 
     /// Whether something was sent to the leader that should be answered.
     pub(super) const fn awaits_leader(&self) -> bool {
-        let forwards = match self.window.state {
+        self.awaits_answer() || self.rounds.are_under_way()
+    }
+
+    const fn awaits_answer(&self) -> bool {
+        match self.window.state {
             WindowState::Opening => true,
             WindowState::Open => self.window.used > 0,
             WindowState::Unused | WindowState::Closed(_) => false,
-        };
-        forwards || self.rounds.are_under_way()
+        }
     }
 
     /// The questions and commands that were not answered are sent again: they, or the answers, may be lost.
     pub(super) fn repeat_to_leader(&mut self, now: Instant) {
         let Some(leader) = self.leader else { return };
-        if self.rounds.are_under_way() {
+        // A leader that hears this node no more may lead on: who waits for it learns so.
+        let patience = self.config.election_timeout;
+        if self.rounds.are_under_way() && self.rounds.age(now) > patience {
+            self.lose_rounds();
+        } else if self.rounds.are_under_way() {
             self.owe(leader, Due::READ);
         }
-        let patience = self.config.election_timeout;
+        if self.awaits_answer() && now - self.window.heard_at > patience {
+            return self.close_window(Closed::NoAnswer);
+        }
         match self.window.state {
-            WindowState::Opening if now - self.window.opened_at > patience => self.close_window(Closed::NoAnswer),
             WindowState::Opening => self.owe(leader, Due::FORWARD),
             WindowState::Open if self.window.used > 0 => self.send_again(leader),
             _ => {}
@@ -330,7 +342,7 @@ impl<'a> Raft<'a> {
     }
 
     #[cold]
-    pub(super) fn handle_forward_answer(&mut self, from: NodeId, answer: &ForwardAnswer) {
+    pub(super) fn handle_forward_answer(&mut self, now: Instant, from: NodeId, answer: &ForwardAnswer) {
         let window = &mut self.window;
         let open = matches!(window.state, WindowState::Opening | WindowState::Open);
         let taken = answer.next.wrapping_sub(window.first);
@@ -341,7 +353,7 @@ impl<'a> Raft<'a> {
             return count(&mut self.refusals.stale_answer);
         }
         window.take_off(taken);
-        window.state = WindowState::Open;
+        (window.state, window.heard_at) = (WindowState::Open, now);
         match answer.state {
             Intake::Open => {}
             Intake::GoOn => self.send_again(from),

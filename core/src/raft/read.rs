@@ -42,7 +42,7 @@ pub struct ReadRound(u64);
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum ReadError {
-    /// No leader is known, or the one that was asked leads no longer: ask again.
+    /// No leader is known, or the one that was asked leads no longer, or does not answer: ask again.
     NoLeader,
     /// The node has stopped.
     Halted,
@@ -77,8 +77,9 @@ pub(super) struct Rounds {
     covers: u64,
     /// Somebody waits for the next one.
     wanted: bool,
-    // As leader.
+    /// When it began.
     begun_at: Instant,
+    // As leader.
     /// `committed` when it began.
     begun_index: LogIndex,
     confirmed: NodeSet,
@@ -92,6 +93,11 @@ impl Rounds {
     /// Whether a follower waits for its leader's answer.
     pub(super) const fn are_under_way(&self) -> bool {
         self.under_way
+    }
+
+    /// How long it has waited.
+    pub(super) fn age(&self, now: Instant) -> Duration {
+        now - self.begun_at
     }
 
     /// Whether a peer that waits for `round` can be answered.
@@ -155,9 +161,9 @@ impl Raft<'_> {
         rounds.begun = rounds.begun.saturating_add(1);
         rounds.covers = rounds.begun;
         rounds.number = rounds.number.wrapping_add(1);
-        (rounds.under_way, rounds.wanted) = (true, false);
+        (rounds.under_way, rounds.wanted, rounds.begun_at) = (true, false, now);
         if self.role == Role::Leader {
-            (self.rounds.begun_at, self.rounds.begun_index) = (now, self.committed());
+            self.rounds.begun_index = self.committed();
             self.rounds.confirmed = NodeSet::EMPTY.with(self.config.id);
             self.rounds.promised = self.rounds.confirmed;
             self.ask_to_confirm();
