@@ -313,6 +313,33 @@ fn a_session_expires_under_its_client_in_a_snapshot() {
     });
 }
 
+/// The session was opened, and has expired, in entries that its client's node never sees.
+///
+/// covers: P15, R7, C11
+#[test]
+fn a_session_is_opened_and_expires_under_its_client_in_a_snapshot() {
+    let cluster: Small = Cluster::with_sessions::<256, 64, 16, 1>(|config: &mut Config| config.snapshot_after = 30);
+    cluster.run(async {
+        let (leader, [follower, _]) = cluster.roles().await;
+        // The node has a boot number and a window.
+        drop(cluster.node(follower).stream().await.unwrap());
+        cluster.idle().await;
+        lose_entries(&cluster, leader, follower);
+        let node = cluster.node(follower);
+        let opening = cluster.client(async move { node.session().await.map(|session| session.id()) });
+        cluster.idle().await;
+        cluster.node(leader).session().await.unwrap();
+        purge(&cluster, leader).await;
+        cluster.links().heal();
+        cluster.agree(1000).await;
+        assert_eq!(cluster.application(follower).restored(), 1);
+        cluster.sleep(Duration::from_millis(5000)).await;
+        assert!(opening.is_done(), "it waits for an entry that is gone");
+        let outcome = opening.outcome();
+        assert!(matches!(outcome, Ok(_) | Err(SessionError::Expired)), "{outcome:?}");
+    });
+}
+
 /// The leader is deposed while its application stands still; what it waits for is in a snapshot by the time it goes on.
 ///
 /// Scenario 52.
