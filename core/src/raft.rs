@@ -179,8 +179,8 @@ impl<'a> Raft<'a> {
             boot: recovered.boot,
             has_booted: false,
             booted: Recorded::Durable,
-            // What was promised before a restart is not remembered, and so kept for as long as it may have been for.
-            promised: if config.lease_drift.is_some() { now + config.election_timeout } else { Instant(0) },
+            // What was promised before a restart is not remembered, and so kept for as long as it may have been for; also if leases have been switched off since.
+            promised: now + config.election_timeout,
             by_leave: false,
             rounds: Rounds::default(),
             window: Window::default(),
@@ -345,6 +345,11 @@ impl<'a> Raft<'a> {
         LogIndex(self.ring.applied())
     }
 
+    /// What the application must have come to before its state is whole: what it has applied, or more if it has a snapshot to restore.
+    pub fn consistent_at(&self) -> LogIndex {
+        self.applied().max(self.covered().index)
+    }
+
     /// Whether the node has stopped.
     pub fn has_halted(&self) -> bool {
         self.role == Role::Halted
@@ -451,6 +456,7 @@ impl<'a> Raft<'a> {
         self.ring.follow();
         self.role = Role::Follower;
         self.by_leave = false;
+        self.intakes_wait = false;
         self.know_leader(leader);
         self.following = Following::default();
         if leader.is_some() {

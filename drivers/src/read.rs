@@ -85,13 +85,15 @@ impl State<'_> {
             }
         }
         let Stage::Index(index) = *stage else { return None };
-        if self.raft.applied() >= index {
+        // An application that has a snapshot to restore may be in the middle of it.
+        let whole = self.raft.consistent_at().max(index);
+        if self.raft.applied() >= whole {
             return Some(Ok(index));
         }
         if self.raft.has_halted() {
             return Some(Err(ReadError::Halted));
         }
-        self.readers.target = Some(self.readers.target.map_or(index, |target| target.min(index)));
+        self.readers.target = Some(self.readers.target.map_or(whole, |target| target.min(whole)));
         None
     }
 }

@@ -52,9 +52,9 @@ pub enum SessionError {
         /// The limit in bytes.
         limit: usize,
     },
-    /// The application refuses the command before anything of it is stored.
+    /// The application refuses the command before anything of it is stored; unless nodes differ in what they refuse, and an earlier leader had taken it.
     Rejected(Rejection),
-    /// A node of the cluster does not know sessions, or this one has no memory for them.
+    /// A node of the cluster does not know sessions, or has places for fewer than this one, or this one has no memory for them.
     Unsupported,
     /// As many clients wait as the resources have room for: try again when one of them has its answer.
     TooManyPending,

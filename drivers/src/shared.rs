@@ -208,7 +208,8 @@ impl<'a, P: Platform> Shared<'a, P> {
 
     /// The application has restored a snapshot that covers the log up to `index`.
     pub(crate) fn restored(&self, index: LogIndex, sessions: &SessionTable<'_>) {
-        let (room, waiting) = self.with(|state| {
+        let (room, waiting) = self.step(|state| {
+            state.raft.resume_intakes();
             let woken = state.proposals.restored(index, sessions);
             // Those that still wait are handed in again.
             state.restores = state.restores.wrapping_add(1);

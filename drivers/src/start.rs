@@ -44,7 +44,7 @@ pub async fn new<
     const PROPOSALS: usize,
     const SESSIONS: usize,
 >(
-    config: Config,
+    mut config: Config,
     mut store: P::Store,
     transport: P::Transport,
     clock: P::Clock,
@@ -61,6 +61,9 @@ where
     let recovered = recovery.finish().map_err(StartError::Recovery)?;
     store.purge(recovered.purgeable());
 
+    // What this node was built for is what it tells its peers.
+    let places = config.capabilities.sessions().min(SESSIONS as u32);
+    config.capabilities = config.capabilities.with_sessions(places as u16);
     let Resources { storage, peers, buffers, proposals, sessions, wakes, shared } = resources;
     let checksum = Checksum::new(config.cluster.0, config.crc);
     let ring = storage.split(recovered.origin(config.origin), checksum);

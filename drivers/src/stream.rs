@@ -230,7 +230,8 @@ impl<'a, P: Platform> Stream<'a, P> {
         }
     }
 
-    /// Sends a command, waiting until there is room for it.
+    /// Sends a command, waiting until there is room for it. Each command takes one of the places for waiting clients until its [`Sent`] is awaited or dropped:
+    /// who keeps them all and sends on waits for himself.
     ///
     /// Cancel-safe: nothing is sent before it is ready.
     ///

@@ -202,11 +202,9 @@ impl Model {
         *self = fresh;
     }
 
-    /// The power is back. What was promised before is forgotten, and so kept for as long as it may have been for.
+    /// The power is back. What was promised before is forgotten, and so kept for as long as it may have been for, whether leases are on now or not.
     pub fn start(&mut self, now: Instant) {
-        if self.leases {
-            self.promised = now + self.election_timeout;
-        }
+        self.promised = now + self.election_timeout;
     }
 
     /// The oldest `count` of what was written are durable now.

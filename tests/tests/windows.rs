@@ -113,7 +113,7 @@ fn opening_says_why_it_cannot() {
     cluster.network.set_cut(node(2), node(0), false);
     cluster.open(node(1)).expect("a leader");
     assert_eq!(cluster.forward(node(1), &[b"a"]), Err(ForwardError::NotReady), "not open yet");
-    cluster.run(ms(1500));
+    cluster.run(ms(2500));
     assert_eq!(window(&mut cluster).state, WindowState::Closed(Closed::NoAnswer));
     assert_eq!(cluster.forward(node(1), &[b"a"]), Err(ForwardError::Closed));
 }

@@ -21,7 +21,7 @@ use crate::config::Rejection;
 use crate::event::Role;
 use crate::progress::Due;
 use crate::request::{ClientId, RequestId};
-use crate::types::{Instant, NodeId};
+use crate::types::{Duration, Instant, NodeId};
 use crate::wire::{FORWARD_HEADER, Forward, ForwardAnswer, Intake, Item, Items};
 
 /// A follower's window.
@@ -293,8 +293,8 @@ impl<'a> Raft<'a> {
     /// The questions and commands that were not answered are sent again: they, or the answers, may be lost.
     pub(super) fn repeat_to_leader(&mut self, now: Instant) {
         let Some(leader) = self.leader else { return };
-        // A leader that hears this node no more may lead on: who waits for it learns so.
-        let patience = self.config.election_timeout;
+        // A leader that hears this node no more may lead on: who waits for it learns so. One that is gone is missed before.
+        let patience = Duration(self.config.election_timeout.0.saturating_mul(2));
         if self.rounds.are_under_way() && self.rounds.age(now) > patience {
             self.lose_rounds();
         } else if self.rounds.are_under_way() {
@@ -407,6 +407,12 @@ impl Raft<'_> {
     pub(super) fn all_know_clients(&self) -> bool {
         let able = |capabilities: Capabilities| capabilities.has(Capabilities::CLIENTS);
         able(self.config.capabilities) && self.peers.iter().filter_map(|peer| peer.capabilities).all(able)
+    }
+
+    /// For how many sessions this node and all peers that have said so have places.
+    pub(super) fn places_for_sessions(&self) -> u32 {
+        let peers = self.peers.iter().filter_map(|peer| peer.capabilities);
+        peers.chain([self.config.capabilities]).map(Capabilities::sessions).min().unwrap_or(0)
     }
 
     /// Commands of the clients of a follower.

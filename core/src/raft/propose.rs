@@ -86,12 +86,19 @@ impl Raft<'_> {
         requests: impl Iterator<Item = (Kind, RequestId, &'c [u8])> + Clone,
     ) -> Result<(), ProposeError> {
         self.may_propose()?;
-        let (mut size, mut count) = (0, 0_u32);
-        for (_, _, command) in requests.clone() {
+        let (mut size, mut count, mut places) = (0, 0_u32, 0);
+        for (kind, request, command) in requests.clone() {
             self.admit(command, RequestId::SIZE)?;
+            if kind == Kind::Session && request.sequence == 0 {
+                places = request.table.max(places);
+            }
             (size, count) = (record_size(RequestId::SIZE + command.len()).saturating_add(size), count + 1);
         }
         self.may_name_clients(now)?;
+        if places > self.places_for_sessions() {
+            // A node with fewer would have to stop.
+            return Err(ProposeError::Unsupported);
+        }
         self.has_room_for_batch(size, count)?;
         for (kind, request, command) in requests {
             let id = EntryId { term: self.term, index: self.last().next() };

@@ -242,8 +242,12 @@ impl Raft<'_> {
         let Some(peer) = self.peer(from).filter(|_| leads) else { return count(&mut self.refusals.stale_answer) };
         peer.heard_at = now;
         peer.capabilities = Some(answer.capabilities);
-        if !self.rounds.under_way || answer.round != self.rounds.number {
+        if answer.round != self.rounds.number {
             return count(&mut self.refusals.stale_answer);
+        }
+        if !self.rounds.under_way {
+            // The round did not need it any more.
+            return;
         }
         self.rounds.confirmed.insert(from);
         if answer.capabilities.has(Capabilities::PROMISES) {
@@ -365,7 +369,7 @@ impl Raft<'_> {
     /// What this node can do, and that it has promised to elect nobody else for a while, if it has.
     pub(super) fn capabilities(&self) -> Capabilities {
         let Config { capabilities, lease_drift, .. } = self.config;
-        if lease_drift.is_some() { capabilities.with(Capabilities::PROMISES) } else { capabilities }
+        capabilities.promising(lease_drift.is_some())
     }
 
     /// Whether a leader may rely on this node to elect nobody else.
