@@ -41,7 +41,8 @@ pub struct Config {
     pub snapshot_after: u32,
     /// Lets a leader answer reads without asking a quorum each time, for as long as no other can have been elected, if no clock of the cluster runs this many
     /// parts per million faster or slower than time does. All nodes must have it, and the same election timeout, and the grain of their clocks finer than
-    /// half of the heartbeat interval. Off by default: then no promise about clocks is made (C12).
+    /// half of the heartbeat interval. A clock that stands still while its machine sleeps or is
+    /// moved is none of these. Off by default: then no promise about clocks is made (C12).
     pub lease_drift: Option<u32>,
     /// What this node offers to do for clients of other nodes; less than all during a rolling upgrade.
     pub capabilities: Capabilities,

@@ -166,8 +166,10 @@ impl Request<'_> {
 
     /// Hands it in where it is not. Whatever stands in the way for now wakes when it is gone.
     fn hand_in(&mut self, state: &mut State<'_>, now: Instant) -> Result<(), SessionError> {
-        let passes_here = core::mem::replace(&mut self.restores, state.restores) == state.restores;
-        if self.is_handed_in(state)? && passes_here {
+        if core::mem::replace(&mut self.restores, state.restores) != state.restores {
+            self.attempt = Attempt::None;
+        }
+        if self.is_handed_in(state)? {
             return Ok(());
         }
         let Self { request, command, .. } = *self;

@@ -141,6 +141,8 @@ impl Raft<'_> {
             self.rounds.index = self.committed();
             return round;
         }
+        // A lease that was found to have ended is gone: who comes later with an earlier moment in its hand must not end the rounds of those who came in time.
+        self.rounds.leased_until = Instant(0);
         self.rounds.wanted = true;
         if self.begin_round(now) { self.rounds.covers } else { self.rounds.begun.saturating_add(1) }
     }
