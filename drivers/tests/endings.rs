@@ -388,3 +388,39 @@ async fn purge(cluster: &Small, leader: usize) {
     let status = cluster.node(leader).status();
     assert!(status.start > last, "{status:?}");
 }
+
+/// R10. The same, while the window has no room for the request when it should be handed in again.
+///
+/// covers: P15, R7, C11
+#[test]
+fn a_session_is_opened_and_expires_under_its_client_in_a_snapshot_while_the_window_is_full() {
+    let cluster: Small = Cluster::with_sessions::<256, 64, 16, 1>(|config: &mut Config| config.snapshot_after = 30);
+    cluster.run(async {
+        let (leader, [follower, _]) = cluster.roles().await;
+        let mut stream = cluster.node(follower).stream().await.unwrap();
+        cluster.idle().await;
+        lose_entries(&cluster, leader, follower);
+        let node = cluster.node(follower);
+        let opening = cluster.client(async move { node.session().await.map(|session| session.id()) });
+        cluster.idle().await;
+        cluster.node(leader).session().await.unwrap();
+        purge(&cluster, leader).await;
+        cluster.links().heal();
+        cluster.links().filter(|_, _, message| !matches!(message, quoring_core::wire::Message::Forward(_)));
+        let mut sent = Vec::new();
+        for size in [90, 50, 20, 5, 1, 0] {
+            while let Ok(item) = stream.try_send(&[7; 100][..size]) {
+                sent.push(item);
+            }
+        }
+        println!("{} items fill the window, {:?}", sent.len(), stream.broken());
+        while cluster.application(follower).restored() == 0 {
+            cluster.sleep(Duration::from_millis(10)).await;
+        }
+        println!("restored, {:?}", stream.broken());
+        cluster.links().heal();
+        cluster.sleep(Duration::from_millis(5000)).await;
+        println!("then {:?}", stream.broken());
+        assert!(opening.is_done(), "it waits for an entry that is gone");
+    });
+}

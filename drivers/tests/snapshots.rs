@@ -137,3 +137,39 @@ fn a_rotten_snapshot_is_sent_ever_more_rarely_until_there_is_a_better_one() {
         cluster.agree(leader).await;
     });
 }
+
+/// R1.
+/// covers: C12, S4
+#[test]
+fn no_read_ends_while_the_application_restores() {
+    let cluster = Cluster::new();
+    cluster.world.run(async {
+        let leader = cluster.leader().await;
+        let slow = (leader + 1) % 3;
+        cluster.propose(leader, 0..20).await;
+        cluster.agree(leader).await;
+        let application = cluster.application(slow);
+        application.held.set(true);
+        cluster.propose(leader, 20..21).await;
+        cluster.world.sleep(Duration::from_millis(200)).await;
+        let ended = std::rc::Rc::new(std::cell::RefCell::new(Vec::new()));
+        for _ in 0..30 {
+            let (node, held, end) = (cluster.node(slow), cluster.application(slow), std::rc::Rc::clone(&ended));
+            cluster.world.spawn(async move {
+                let index = node.read().await;
+                end.borrow_mut().push((index, held.restoring.get()));
+            });
+        }
+        cluster.world.sleep(Duration::from_millis(200)).await;
+        assert!(ended.borrow().is_empty(), "the application has not come so far");
+        cluster.propose(leader, 21..1000).await;
+        cluster.world.sleep(Duration::from_millis(2000)).await;
+        let status = cluster.status(slow);
+        assert!(status.applied < LogIndex(30) && status.snapshot > LogIndex(500), "{status:?}");
+        application.held.set(false);
+        cluster.agree(leader).await;
+        assert_eq!(ended.borrow().len(), 30);
+        let unsafe_ones: Vec<_> = ended.borrow().iter().filter(|(_, restoring)| *restoring).copied().collect();
+        assert!(unsafe_ones.is_empty(), "reads ended while the state was being replaced: {unsafe_ones:?}");
+    });
+}

@@ -376,6 +376,47 @@ fn a_voter_that_restarts_keeps_the_promise_that_it_does_not_remember() {
     assert!(cluster.now >= restarted + ms(1000), "elected within an election timeout of the restart");
 }
 
+/// R2. The same with leases switched off at the restart. A voter confirms the leader, loses its power and is back at once; a candidate that has not heard the leader for long asks it for its vote.
+/// What it promised it does not remember, and keeps.
+/// covers: C12, R15
+#[test]
+fn a_voter_that_restarts_with_leases_off_keeps_the_promise_all_the_same() {
+    let pair = NodeSet::EMPTY.with(node(0)).with(node(1));
+    let mut cluster = Cluster::led(Settings { lease_drift: Some(LEASES), ..three() });
+    cluster.set_isolated(node(2), true);
+    let start = cluster.now;
+    while cluster.now < start + ms(3000) {
+        cluster.now = cluster.now + ms(1);
+        for id in pair.iter().filter(|&id| cluster.deadline(id).is_some_and(|at| at <= cluster.now)).collect::<Vec<_>>()
+        {
+            cluster.time_out(id).expect("a deadline");
+        }
+        cluster.settle(pair);
+    }
+    cluster.read(node(0)).expect("it leads");
+    assert_eq!(cluster.clients.done, 1, "it has a lease");
+    cluster.crash(node(1), 0, 0);
+    cluster.settings.unleased = NodeSet::EMPTY.with(node(1));
+    cluster.start(node(1));
+    let restarted = cluster.now;
+    cluster.set_isolated(node(2), false);
+    cluster.set_isolated(node(0), true);
+    cluster.forget();
+    while !cluster.nodes[&node(2)].leads() && !cluster.nodes[&node(1)].leads() {
+        cluster.now = cluster.now + ms(5);
+        for id in [2, 1].map(node) {
+            if cluster.deadline(id).is_some_and(|at| at <= cluster.now) {
+                cluster.time_out(id).expect("a deadline");
+            }
+        }
+        settle(&mut cluster);
+        // The old leader's clients never see less than is committed, says the oracle.
+        let _ = cluster.read(node(0));
+    }
+    assert!(cluster.count_sent("pre-denial") > 0, "the candidate asked in vain first");
+    assert!(cluster.now >= restarted + ms(1000), "elected within an election timeout of the restart");
+}
+
 /// What a leader said of a round to a follower that leads by now is for nobody.
 /// covers: R15
 #[test]
@@ -391,4 +432,33 @@ fn an_answer_to_a_node_that_did_not_ask_is_refused() {
     assert_eq!(cluster.nodes[&node(1)].refusals().expect("power").stale_answer, 1);
     cluster.read(node(1)).expect("a leader");
     assert_eq!(cluster.clients.done, 0, "it changes nothing for who asks next");
+}
+
+/// R11. On threads the clock is read before the core is locked: a step may come with an earlier moment than the one before it. A lease that has ended for one client must not
+/// come back for another, and end the round that the first one waits for.
+/// covers: C12
+#[test]
+fn a_lease_that_has_ended_does_not_come_back_for_a_client_that_stalled() {
+    let mut cluster = Cluster::led(Settings { lease_drift: Some(LEASES), ..three() });
+    cluster.run(ms(1000));
+    let stalled = cluster.now;
+    cluster.set_isolated(node(0), true);
+    while !cluster.nodes[&node(1)].leads() && !cluster.nodes[&node(2)].leads() {
+        cluster.now = cluster.now + ms(5);
+        for id in [1, 2].map(node) {
+            if cluster.deadline(id).is_some_and(|at| at <= cluster.now) {
+                cluster.time_out(id).expect("a deadline");
+            }
+        }
+        settle(&mut cluster);
+    }
+    // The old leader has not looked at its clock yet.
+    assert!(cluster.nodes[&node(0)].leads());
+    let (now, committed) = (cluster.clock(node(0)), cluster.oracle.committed());
+    let first = cluster.node(node(0)).ask(|raft| raft.read(now)).expect("power").expect("it does not know");
+    let outcome = |cluster: &mut Cluster| cluster.node(node(0)).ask(|raft| raft.poll_read(first)).expect("power");
+    assert_eq!(outcome(&mut cluster), None, "its lease has ended");
+    let _ = cluster.node(node(0)).ask(|raft| raft.read(stalled));
+    let told = outcome(&mut cluster);
+    assert_eq!(told, None, "nobody has confirmed anything, and {committed} is committed");
 }

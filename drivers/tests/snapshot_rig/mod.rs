@@ -118,6 +118,10 @@ pub(crate) struct Application {
     pub(crate) lazy: Cell<bool>,
     /// It does nothing.
     pub(crate) stopped: Cell<bool>,
+    /// It thinks about its command.
+    pub(crate) held: Cell<bool>,
+    /// Its state is being replaced.
+    pub(crate) restoring: Cell<bool>,
     /// Having started, it gives up waiting for its first step, a snapshot to restore, again and again.
     pub(crate) impatient: Cell<bool>,
     /// Bytes that it could have saved last time.
@@ -146,12 +150,20 @@ impl Application {
                     let value = u64::from_le_bytes(entry.command()[..8].try_into().unwrap());
                     self.sum.set(self.sum.get().wrapping_mul(31).wrapping_add(value));
                     self.count.set(self.count.get() + 1);
+                    while self.held.get() {
+                        clock.sleep_until(clock.now() + Duration::from_millis(10)).await;
+                    }
                     self.request.set(entry.request());
                     entry.answer(&self.sum.get().to_le_bytes());
                 }
                 Ok(Step::Save(_)) if self.lazy.get() => {}
                 Ok(Step::Save(save)) => self.save(save).await.unwrap(),
-                Ok(Step::Restore(restore)) => self.restore(restore).await.unwrap(),
+                Ok(Step::Restore(restore)) => {
+                    self.restoring.set(true);
+                    clock.sleep_until(clock.now() + Duration::from_millis(10)).await;
+                    self.restore(restore).await.unwrap();
+                    self.restoring.set(false);
+                }
                 Err(halt) => return halt,
             }
         }
