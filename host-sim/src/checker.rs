@@ -11,13 +11,15 @@ mod memory;
 mod pointer;
 mod promise;
 mod recovery;
+mod session;
 mod snapshot;
+mod stream;
 
 use std::fmt;
 
 use allocation_counter::AllocationInfo;
 use quoring::store::mock;
-use quoring_core::{Event, Snapshot, Status};
+use quoring_core::{ClientId, Event, RequestId, Snapshot, Status};
 use quoring_ring::{Kind, RecordError, Records};
 
 use self::apply::Apply;
@@ -29,7 +31,10 @@ pub(crate) use self::matching::Entry;
 use self::matching::Logs;
 use self::memory::Memory;
 use self::pointer::Pointers;
-use crate::application::REPLY;
+use self::session::Sessions;
+use self::stream::Streams;
+use crate::application::{Command, Op, Query, REPLY, Reply, Via};
+use crate::desk::Manner;
 use crate::findings::Findings;
 use crate::store::{Durable, Unsettled};
 use crate::timeline::Micros;
@@ -55,8 +60,12 @@ pub enum Checker {
     Pointers,
     /// A snapshot covers what is committed, and the log is purged no further than one covers it.
     Snapshots,
-    /// Clients see one history: linearizable, each command once.
+    /// Clients see one history: linearizable, each command once, and reads are part of it.
     Linearizability,
+    /// A command of a session takes effect once, and every answer to it is the first.
+    Sessions,
+    /// A prefix of what is sent in a stream takes effect, and each item has its own answer.
+    Streams,
     /// A node that has started allocates nothing.
     ConstantMemory,
     /// A node goes on from all that was durable, and nothing else.
@@ -71,7 +80,7 @@ pub enum Checker {
 
 impl Checker {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::ElectionSafety,
         Self::LogMatching,
         Self::LeaderCompleteness,
@@ -82,6 +91,8 @@ impl Checker {
         Self::Pointers,
         Self::Snapshots,
         Self::Linearizability,
+        Self::Sessions,
+        Self::Streams,
         Self::ConstantMemory,
         Self::Recovery,
         Self::Conduct,
@@ -102,6 +113,8 @@ impl Checker {
             Self::Pointers => "pointers",
             Self::Snapshots => "snapshots",
             Self::Linearizability => "linearizability",
+            Self::Sessions => "sessions",
+            Self::Streams => "streams",
             Self::ConstantMemory => "constant memory",
             Self::Recovery => "recovery",
             Self::Conduct => "conduct",
@@ -159,15 +172,19 @@ pub(crate) struct Oracle {
     apply: Apply,
     pointers: Pointers,
     history: History,
+    sessions: Sessions,
+    streams: Streams,
     memory: Memory,
+    /// Nodes that refuse what is forbidden, one bit each.
+    strict: u32,
     /// Nodes whose media have lost something.
     lost: Vec<bool>,
     violations: Vec<Violation>,
 }
 
 impl Oracle {
-    /// For so many nodes, whose applications begin with this state.
-    pub(crate) fn new(nodes: usize, state: u64) -> Self {
+    /// For so many nodes, whose applications begin with this state; `strict` are those that refuse what is forbidden, one bit each.
+    pub(crate) fn new(nodes: usize, state: u64, strict: u32) -> Self {
         Self {
             logs: Logs::new(nodes),
             election: Election::default(),
@@ -176,7 +193,10 @@ impl Oracle {
             apply: Apply::new(nodes, state),
             pointers: Pointers::new(nodes),
             history: History::default(),
+            sessions: Sessions::default(),
+            streams: Streams::default(),
             memory: Memory::default(),
+            strict,
             lost: vec![false; nodes],
             violations: Vec::new(),
         }
@@ -292,6 +312,11 @@ impl Oracle {
         self.logs.of(node).last()
     }
 
+    /// The newest boot number of the node that is durable.
+    pub(crate) fn boot(&self, node: usize) -> u32 {
+        self.logs.of(node).boot
+    }
+
     /// An incarnation has started; this is its first status.
     pub(crate) fn starts(&mut self, now: Micros, node: usize, status: &Status) {
         self.completeness.restart(node);
@@ -313,6 +338,7 @@ impl Oracle {
         self.judge(Checker::ElectionSafety, now, node, verdict);
         let verdict = self.commit.advance(node, status, &self.logs);
         self.judge(Checker::Commit, now, node, verdict);
+        self.sessions.follow(&self.commit);
         let verdict = self.completeness.look(node, status, &self.logs, &self.commit);
         self.judge(Checker::LeaderCompleteness, now, node, verdict);
     }
@@ -384,10 +410,10 @@ impl Oracle {
     /// A record has become durable.
     pub(crate) fn durable(&mut self, now: Micros, node: usize, record: Durable<'_>) {
         match record {
-            Durable::Vote { term, flags } => {
+            Durable::Vote { term, flags, boot } => {
                 let verdict = self.election.votes(node, term, flags);
                 self.judge(Checker::ElectionSafety, now, node, verdict);
-                self.logs.vote(node, term, flags);
+                self.logs.vote(node, term, flags, boot);
             }
             Durable::Start { index, term } => {
                 let verdict = snapshot::begins(self.logs.of(node), index);
@@ -415,13 +441,59 @@ impl Oracle {
         self.judge(Checker::LogMatching, now, node, verdict);
     }
 
-    /// The node's application is given an entry.
-    pub(crate) fn applies(&mut self, now: Micros, node: usize, index: u64, term: u32, command: &[u8]) {
-        let entry = Entry::new(term, Kind::Command, command);
-        let verdict = self.apply.applies(node, index, &entry, self.logs.of(node), &self.commit);
+    /// The node's application is given an entry, which names this request if it came in a session or from another node's stream.
+    pub(crate) fn applies(
+        &mut self,
+        now: Micros,
+        node: usize,
+        (index, term): (u64, u32),
+        request: Option<RequestId>,
+        command: &[u8],
+    ) {
+        let decoded = Command::decode(command);
+        let (kind, head) = match (request, decoded.map(|command| command.via)) {
+            (Some(request), Some(Via::Session)) => (Kind::Session, request.encode().to_vec()),
+            (Some(request), _) => (Kind::Stream, request.encode().to_vec()),
+            (None, _) => (Kind::Command, Vec::new()),
+        };
+        let entry = Entry::new(term, kind, &[&head, command].concat());
+        let seen = (self.logs.of(node), &self.commit, &self.sessions);
+        let verdict = self.apply.applies(node, index, &entry, seen);
         self.judge(Checker::StateMachineSafety, now, node, verdict);
-        let verdict = self.history.applies(index, command);
-        self.judge(Checker::Linearizability, now, node, verdict);
+        if self.history.is_new(index) {
+            if let Some(decoded) = decoded {
+                self.takes_effect(now, node, (index, term), request, &decoded);
+            }
+            let verdict = self.history.applies(index, command);
+            self.judge(Checker::Linearizability, now, node, verdict);
+        }
+    }
+
+    /// The first application is given this command.
+    fn takes_effect(
+        &mut self,
+        now: Micros,
+        node: usize,
+        (index, term): (u64, u32),
+        request: Option<RequestId>,
+        command: &Command<'_>,
+    ) {
+        match (command.via, request) {
+            (Via::Session, Some(request)) => {
+                let verdict = self.sessions.applies(index, &request);
+                self.judge(Checker::Sessions, now, node, verdict);
+            }
+            (Via::Stream { stream, item }, _) => {
+                let verdict = self.streams.applies(stream, item);
+                self.judge(Checker::Streams, now, node, verdict);
+            }
+            _ => {}
+        }
+        let leader = self.election.leader(term);
+        if command.op == Op::Forbidden && leader.is_some_and(|leader| self.strict >> leader & 1 != 0) {
+            let what = format!("entry {index} is a command that the leader of term {term} refuses");
+            self.judge(Checker::Conduct, now, node, Err(what));
+        }
     }
 
     /// The node's application has come to this state by applying the command of `index`.
@@ -449,19 +521,96 @@ impl Oracle {
         self.history.begins(client, sequence, command);
     }
 
-    /// The node tells a client that its command was applied.
+    /// The node tells a client that its command was applied; at which index and in which term, if it knows. No answer is one too.
     pub(crate) fn acknowledges(
         &mut self,
         now: Micros,
         node: usize,
-        command: &[u8],
-        (index, term): (u64, Option<u32>),
-        answer: &[u8; REPLY],
+        (manner, command): (Manner, &[u8]),
+        place: Option<(u64, u32)>,
+        answer: Option<&[u8; REPLY]>,
     ) {
-        let verdict = self.commit.acknowledges(index, term, command);
-        self.judge(Checker::AcknowledgedIsDurable, now, node, verdict);
-        let verdict = self.history.answers(index, answer);
+        let claimed = answer.and_then(|answer| Some(Reply::decode(answer)?.index));
+        if let Some((index, term)) = place.map(|(index, term)| (index, Some(term))).or(claimed.map(|index| (index, None))) {
+            let verdict = self.commit.acknowledges(index, term);
+            self.judge(Checker::AcknowledgedIsDurable, now, node, verdict);
+        }
+        let checker = match manner {
+            Manner::Proposal => Checker::Linearizability,
+            Manner::Session { session, number } => {
+                let verdict = self.sessions.answers(session, number, claimed).map(drop);
+                self.judge(Checker::Sessions, now, node, verdict);
+                Checker::Sessions
+            }
+            Manner::Item { stream, item } => {
+                let verdict = self.streams.answers(stream, item);
+                self.judge(Checker::Streams, now, node, verdict);
+                Checker::Streams
+            }
+        };
+        if let Some(answer) = answer {
+            let index = place.map(|(index, _)| index).or(claimed).unwrap_or(0);
+            let verdict = self.history.answers(index, command, answer);
+            self.judge(checker, now, node, verdict);
+        }
+    }
+
+    /// The node tells a client that a command is not stored and will not be.
+    pub(crate) fn refuses(&mut self, now: Micros, node: usize, manner: Manner) {
+        if let Manner::Item { stream, item } = manner {
+            let verdict = self.streams.refuses(stream, item);
+            self.judge(Checker::Streams, now, node, verdict);
+        }
+    }
+
+    /// The node opens a session, in that life of its own.
+    pub(crate) fn opens(&mut self, now: Micros, node: usize, session: ClientId, life: u64) {
+        let verdict = self.sessions.names(session, node as u64, life);
+        self.judge(Checker::Sessions, now, node, verdict);
+    }
+
+    /// The node tells a client that its session has expired.
+    pub(crate) fn expires(&mut self, now: Micros, node: usize, session: ClientId) {
+        let verdict = self.sessions.expires(session);
+        self.judge(Checker::Sessions, now, node, verdict);
+    }
+
+    /// The node tells a client that a later command took the place of this one.
+    pub(crate) fn supersedes(&mut self, now: Micros, node: usize, session: ClientId, number: u32) {
+        let verdict = self.sessions.supersedes(session, number);
+        self.judge(Checker::Sessions, now, node, verdict);
+    }
+
+    /// A client begins a read.
+    pub(crate) fn begins_read(&mut self, client: u8, number: u32) {
+        self.history.begins_read(client, number);
+    }
+
+    /// The node lets a client read after entry `wanted`; the last one that its application was given is `applied`.
+    pub(crate) fn reads(
+        &mut self,
+        now: Micros,
+        node: usize,
+        reader: (u8, u32),
+        (wanted, applied): (u64, u64),
+        (query, value): (Query, Option<u64>),
+    ) {
+        // Not all entries are for the application.
+        let verdict = match (applied + 1..=wanted).find(|&index| self.sessions.is_lent(index)) {
+            Some(skipped) => Err(format!("let a client read after entry {wanted} without entry {skipped}")),
+            None => self.history.reads(reader, wanted.max(applied), query, value),
+        };
         self.judge(Checker::Linearizability, now, node, verdict);
+    }
+
+    /// A client has what it wanted to read, of the state after `index`; or gives it up.
+    pub(crate) fn returns_read(&mut self, client: u8, number: u32, index: Option<u64>) {
+        self.history.returns_read(client, number, index);
+    }
+
+    /// A client was told two different things about one command of its session.
+    pub(crate) fn contradicts(&mut self, now: Micros, what: String) {
+        self.record(Checker::Sessions, now, None, Err(what));
     }
 
     /// A client has its answer.

@@ -9,12 +9,13 @@ pub mod wear;
 pub(crate) use self::sweep::Summary;
 
 use std::fmt;
+use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -41,6 +42,8 @@ enum Command {
     Run {
         #[command(flatten)]
         options: RunOptions,
+        #[command(flatten)]
+        history: History,
         /// Print the result as a JSON object.
         #[arg(long)]
         json: bool,
@@ -51,6 +54,8 @@ enum Command {
     Replay {
         #[command(flatten)]
         options: RunOptions,
+        #[command(flatten)]
+        history: History,
         /// Print one line for each event.
         #[arg(long)]
         trace: bool,
@@ -87,6 +92,19 @@ struct RunOptions {
     seed: u64,
     #[command(flatten)]
     cluster: ClusterOptions,
+}
+
+/// Where to write what the clients did and saw.
+#[derive(Clone, Debug, Args)]
+struct History {
+    /// Write what the clients did and saw, for an independent checker of linearizability: one JSON object a line.
+    ///
+    /// Its keys: client, type, op, key, value, time. A client does one thing at a time. A line of type invoke begins it, the next one of that client ends it: ok, it took
+    /// effect; fail, it did not; info, nobody knows, and the client does nothing more. The op is put, get, cas, read or line; key the register, of which there are
+    /// four, all 0 at first; time is in microseconds. The value is what put wrote; what get or read saw; of cas the value expected, the new one, and, once it is ok,
+    /// what the register held then, which tells whether it was set; of line its number. A get goes through the log, a read does not.
+    #[arg(long = "history", value_name = "FILE")]
+    file: Option<PathBuf>,
 }
 
 /// What all runs share.
@@ -144,10 +162,10 @@ pub fn main() -> ExitCode {
     let result = match cli.command {
         None => demonstration::show(),
         Some(Command::Replicate(command)) => command.perform(),
-        Some(Command::Run { options, json }) => single(&options.into(), json),
+        Some(Command::Run { options, history, json }) => single(&options.into(), &history, json),
         Some(Command::Sweep(command)) => command.perform(),
-        Some(Command::Replay { options, trace: true }) => trace(&options.into()),
-        Some(Command::Replay { options, trace: false }) => single(&options.into(), false),
+        Some(Command::Replay { options, history, trace: true }) => trace(&options.into(), &history),
+        Some(Command::Replay { options, history, trace: false }) => single(&options.into(), &history, false),
         Some(Command::Inspect(command)) => command.perform(),
         Some(Command::Wear(command)) => command.perform(),
     };
@@ -162,28 +180,38 @@ pub fn main() -> ExitCode {
 }
 
 /// One run and its report. True if all is well.
-fn single(options: &Options, json: bool) -> Result<bool> {
+fn single(options: &Options, history: &History, json: bool) -> Result<bool> {
+    let history = history.sink()?;
     if json {
-        let outcome = run(options, Viewers::default())?;
+        let outcome = run(options, Viewers { history, ..Viewers::default() })?;
         say(report::json(&outcome));
         return Ok(outcome.is_clean());
     }
     say(format_args!("quoring run {options}"));
     let bar = progress_bar(options.workload.entries(), "commands");
     let mut progress = |done| bar.set_position(done);
-    let outcome = run(options, Viewers { progress: Some(&mut progress), ..Viewers::default() })?;
+    let outcome = run(options, Viewers { history, progress: Some(&mut progress), ..Viewers::default() })?;
     bar.finish_and_clear();
     say(report::text(&outcome));
     Ok(outcome.is_clean())
 }
 
 /// One run, line by line. True if all is well.
-fn trace(options: &Options) -> Result<bool> {
+fn trace(options: &Options, history: &History) -> Result<bool> {
+    let history = history.sink()?;
     say(format_args!("# quoring replay {options} --trace"));
     let sink = Box::new(BufWriter::with_capacity(1 << 16, io::stdout()));
-    let outcome = run(options, Viewers { trace: Some(sink), ..Viewers::default() })?;
+    let outcome = run(options, Viewers { trace: Some(sink), history, ..Viewers::default() })?;
     say(report::text(&outcome));
     Ok(outcome.is_clean())
+}
+
+impl History {
+    fn sink(&self) -> Result<Option<Box<dyn Write + Send>>> {
+        let Some(file) = &self.file else { return Ok(None) };
+        let file = File::create(file).with_context(|| format!("cannot write {}", file.display()))?;
+        Ok(Some(Box::new(BufWriter::new(file))))
+    }
 }
 
 /// Prints to standard output. A reader that has gone away is no error of ours.

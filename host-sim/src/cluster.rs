@@ -12,7 +12,7 @@ use std::task::{Context, Waker};
 use quoring::{Config, Duration, NodeId, NodeSet, Role};
 use quoring_ring::Position;
 
-use crate::application::Application;
+use crate::application::{Application, admit};
 use crate::checker::Oracle;
 use crate::chip::Chip;
 use crate::client::{Clients, Whims};
@@ -20,7 +20,9 @@ use crate::event::Event;
 use crate::executor::Ready;
 use crate::faults::{FaultSet, Strike, Swarm};
 use crate::hardware::Hardware;
+use crate::desk::{Ask, Errand, Request, Ticket};
 use crate::network::Network;
+use crate::operations::Operations;
 use crate::options::Options;
 use crate::prng::Prng;
 use crate::size::Life;
@@ -37,7 +39,7 @@ const FAULTS_PER_ENTRY: Micros = 10_000;
 const FAULTS: (Micros, Micros) = (10_000_000, 30_000_000);
 /// When the faults have ended, everything must be done within this time, and this much more for each command.
 const HEALING: Micros = 15_000_000;
-const HEALING_PER_ENTRY: Micros = 20_000;
+const HEALING_PER_ENTRY: Micros = 40_000;
 /// More steps within one microsecond than this are a loop that never ends.
 const RESTLESS: u64 = 200_000;
 
@@ -52,6 +54,8 @@ pub(crate) struct Cluster {
     phase: Phase,
     /// All nodes lose power after this many more steps, for this long.
     power_loss: Option<(u32, Micros)>,
+    /// How often a leader was told to hand over.
+    transfers: u32,
     steps: u64,
     /// When time last moved, and the steps until then.
     pulse: (Micros, u64),
@@ -106,16 +110,17 @@ impl Member {
 }
 
 impl Cluster {
-    pub(crate) fn new(options: Options, trace: Trace) -> Self {
+    pub(crate) fn new(options: Options, trace: Trace, operations: Operations) -> Self {
         let Options { seed, nodes, faults, ref workload, .. } = options;
         let swarm = Swarm::new(seed, faults, nodes);
+        let strict = !swarm.lax;
         let hardware = Hardware::new(&options);
         let chips = (0..nodes).map(|node| Chip::new(seed, node, hardware.geometry, swarm.store_latency)).collect();
         let network = Network::new(nodes, seed, swarm.fair_weather());
         let world = Rc::new(World::new(
             network,
             (hardware, chips),
-            Oracle::new(nodes, Application::new(hardware.journal).digest()),
+            Oracle::new(nodes, Application::new(hardware.journal).digest(), strict),
             trace,
             &options,
         ));
@@ -123,8 +128,9 @@ impl Cluster {
         let entries = workload.entries();
         let span = if faults == FaultSet::None { 0 } else { (entries * FAULTS_PER_ENTRY).clamp(FAULTS.0, FAULTS.1) };
         let pace = Pace { span, burst: prng.octaves(1, 64), entries };
-        let whims = Whims { fickleness: swarm.fickleness, straying: swarm.straying };
-        let clients = Clients::new(seed, workload.clone(), options.command_limit(), pace, whims);
+        let Swarm { fickleness, straying, offending, forgetting, reading, .. } = swarm;
+        let whims = Whims { fickleness, straying, offending, forgetting, reading };
+        let clients = Clients::new(seed, workload.clone(), (nodes, options.command_limit()), pace, whims, operations);
         Self {
             world,
             members: (0..nodes).map(|_| Member::default()).collect(),
@@ -133,10 +139,16 @@ impl Cluster {
             prng,
             phase: Phase::Faults(span),
             power_loss: None,
+            transfers: 0,
             steps: 0,
             pulse: (0, 0),
             options,
         }
+    }
+
+    /// Nothing more will happen.
+    pub(crate) fn finish(&mut self) {
+        self.clients.finish(self.world.now());
     }
 
     pub(crate) const fn world(&self) -> &Rc<World> {
@@ -192,9 +204,14 @@ impl Cluster {
             Phase::Faults(_) if self.clients.are_done() => self.heal(),
             Phase::Faults(_) => {}
             Phase::Healing(deadline) if now > deadline => self.stuck("time is up"),
-            Phase::Healing(_) => return self.clients.are_done() && self.all_applied(),
+            Phase::Healing(_) => return self.clients.are_done() && self.all_applied() && self.all_answered(),
         }
         false
+    }
+
+    /// Nobody waits for an answer (R7).
+    fn all_answered(&self) -> bool {
+        self.world.desks.iter().all(|desk| desk.borrow().is_idle())
     }
 
     fn all_applied(&self) -> bool {
@@ -346,6 +363,12 @@ impl Cluster {
                 (member.paused_until, member.pause_unfelt) = (now + span, true);
                 world.arrange(now + span, Event::Resumes);
             }
+            Strike::Transfer { node, to } => {
+                self.transfers += 1;
+                // Of the operator, who is no client.
+                let ticket = Ticket { client: usize::MAX, errand: Errand::Aside, sequence: 0, attempt: self.transfers };
+                world.request(Request { ticket, node, ask: Ask::Transfer(to), patience: None });
+            }
         }
     }
 
@@ -417,7 +440,7 @@ impl Cluster {
 }
 
 impl Options {
-    fn config(&self, node: usize, hardware: &Hardware, prng: &mut Prng) -> Config {
+    fn config(&self, node: usize, hardware: &Hardware, swarm: &Swarm, prng: &mut Prng) -> Config {
         let id = NodeId::new(node as u8).unwrap_or_default();
         let config = Config::new(id, CLUSTER, NodeSet::first(self.nodes as u32));
         // Most incarnations begin shortly before their positions wrap. Records lie on even positions.
@@ -426,6 +449,8 @@ impl Options {
             election_timeout: ELECTION_TIMEOUT,
             heartbeat_interval: HEARTBEAT,
             snapshot_after: hardware.snapshot_after,
+            lease_drift: swarm.lease_drift,
+            admit: if swarm.lax >> node & 1 == 0 { admit } else { |_| Ok(()) },
             seed: prng.next(),
             origin: Position::new(before_wrap.wrapping_neg() & !1),
             #[cfg(feature = "planted-faults")]

@@ -26,7 +26,7 @@ pub enum FaultSet {
     /// Nodes lose power, one by one or all at once, in the middle of what they do and write.
     Crash,
     /// Both, and chips that hang, are slow, fail or rot, clocks that drift or stand still, nodes that come late, nodes and tasks that are not run
-    /// for a while.
+    /// for a while; and an operator who lets leaders hand over.
     All,
 }
 
@@ -78,6 +78,16 @@ pub(crate) struct Swarm {
     pub(crate) fickleness: u32,
     /// Proposals that clients send to any node, per million.
     pub(crate) straying: u32,
+    /// Attempts before which clients send something that must be refused, per million.
+    pub(crate) offending: u32,
+    /// Commands after which clients give up a session or stream for no reason, or ask again, per million.
+    pub(crate) forgetting: u32,
+    /// Commands with which clients begin to read, per million.
+    pub(crate) reading: u32,
+    /// Nodes that do not refuse what is forbidden, one bit each.
+    pub(crate) lax: u32,
+    /// With leases: how many parts per million the clocks may be fast or slow.
+    pub(crate) lease_drift: Option<u32>,
     /// Entries that the application takes its time for, per million.
     pub(crate) dawdling: u32,
     /// Snapshots that the application makes or restores only in part, per million.
@@ -100,7 +110,11 @@ pub(crate) struct Epoch {
     pub(crate) strikes: Vec<(Micros, Strike)>,
 }
 
-const KINDS: usize = 11;
+const KINDS: usize = 12;
+/// The kind that stands a clock still.
+const FREEZE: usize = 8;
+/// How fast or slow a clock runs at most, in parts per million, if nobody relies on it.
+const DRIFT: u32 = 60_000;
 
 /// A fault of one node, or of all.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -127,6 +141,8 @@ pub(crate) enum Strike {
     DriftClock { node: usize, ppm: i32 },
     /// The node is not run.
     Pause { node: usize, span: Micros },
+    /// The node is told to hand over leadership, if it leads.
+    Transfer { node: usize, to: Option<usize> },
 }
 
 impl Swarm {
@@ -151,10 +167,20 @@ impl Swarm {
             [100_000, 50_000, 20_000, 20_000, 400_000].map(|worst| share(all, worst));
         let cuts = if net && nodes > 1 && prng.below(5) > 0 { prng.between(50_000, 800_000) as u32 } else { 0 };
         let crash = set.has_crash();
-        let mut weights = [crash, crash, crash, all, all, all, all, all, all, all, all]
+        let mut weights = [crash, crash, crash, all, all, all, all, all, all, all, all, all]
             .map(|allowed| if allowed && prng.below(4) > 0 { prng.octaves(4, 64) as u32 } else { 0 });
         // All nodes at once are struck less often than one.
         weights[2] = weights[2].div_ceil(4);
+        let lease_drift = (prng.below(2) == 0).then(|| prng.octaves(100, DRIFT.into()) as u32);
+        if lease_drift.is_some() {
+            // A leader relies on its clock, which runs slower than it may while it stands still: it would believe in a lease that has run out. A node
+            // that is not run, or that loses power, does no harm: its clock goes on meanwhile, and the next boot keeps the promise of the one before.
+            weights[FREEZE] = 0;
+        }
+        let clients = &mut Prng::new(seed, "whims of clients");
+        let [offending, forgetting, reading] = [20_000, 100_000, 600_000]
+            .map(|most| if clients.below(5) == 0 { 0 } else { clients.octaves(most / 50, most) as u32 });
+        let lax = if clients.below(2) == 0 { 0 } else { clients.next() as u32 };
         let strikes = prng.between(1, 5);
         let (delay, store_latency) = (prng.octaves(50, 2 * MILLISECOND), prng.octaves(20, 2 * MILLISECOND));
         let worst = Weather { delay, jitter: delay, ..worst };
@@ -170,6 +196,11 @@ impl Swarm {
             task_delays,
             fickleness,
             straying,
+            offending,
+            forgetting,
+            reading,
+            lax,
+            lease_drift,
             dawdling,
             abandoning,
             late,
@@ -264,9 +295,17 @@ impl Swarm {
             5 => Strike::FailStore { node },
             6 => Strike::StickStore { node, span: prng.octaves(200 * MILLISECOND, 3 * SECOND) },
             7 => Strike::RotStore { node, tail: prng.below(2) == 0, outage: outage(prng) },
-            8 => Strike::FreezeClock { node, span: prng.octaves(MILLISECOND, SECOND) },
-            9 => Strike::DriftClock { node, ppm: prng.between(0, 120_000) as i32 - 60_000 },
-            _ => Strike::Pause { node, span: prng.octaves(100, SECOND) },
+            FREEZE => Strike::FreezeClock { node, span: prng.octaves(MILLISECOND, SECOND) },
+            9 => {
+                let most = self.lease_drift.unwrap_or(DRIFT);
+                Strike::DriftClock { node, ppm: prng.between(0, 2 * u64::from(most)) as i32 - most as i32 }
+            }
+            10 => Strike::Pause { node, span: prng.octaves(100, SECOND) },
+            _ => {
+                let to = (prng.below(2) == 0).then(|| prng.below(self.nodes as u64) as usize);
+                // Whoever does not lead only says so.
+                Strike::Transfer { node: leader.unwrap_or(node), to }
+            }
         })
     }
 

@@ -17,6 +17,7 @@ pub(crate) struct Findings {
     pub(crate) term: u32,
     /// As the flags of a vote record say it.
     pub(crate) vote: u8,
+    pub(crate) boot: u32,
     pub(crate) snapshot: Option<Snapshot>,
     /// The log begins behind this entry.
     pub(crate) start: u64,
@@ -39,7 +40,7 @@ impl Findings {
         }
         let entries = (start + 1..=last).map(|index| read(store, index)).collect::<Result<_, _>>()?;
         let vote = recovered.vote.map_or(0, |candidate| 0x80 | candidate.get());
-        Ok(Self { term: recovered.term.0, vote, snapshot: recovered.snapshot, start, entries })
+        Ok(Self { term: recovered.term.0, vote, boot: recovered.boot, snapshot: recovered.snapshot, start, entries })
     }
 }
 

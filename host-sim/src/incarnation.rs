@@ -1,37 +1,33 @@
-//! One life of one node, from power-on to power loss: the driver's own tasks, an application, and the desk where clients propose.
+//! One life of one node, from power-on to power loss: the driver's own tasks, an application, and what serves clients.
 
-use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::Poll;
 
 use allocation_counter::{measure, opt_out};
-use embassy_futures::select::{Either, select};
 use embassy_sync::blocking_mutex::raw::NoopRawMutex;
 use quoring::{
-    Committed, Config, Event, Halt, Node, Pending, Platform, ProposalError, ProposeError, Resources, StartError, Step,
-    Tasks as Drivers,
+    Committed, Config, Entry, Event, Halt, Node, Platform, Resources, StartError, Step, Tasks as Drivers,
 };
-use quoring_core::{LogIndex, Term};
 
-use crate::application::{REPLY, Reply};
+use crate::application::{REPLY, Reply, digest};
 use crate::clock::SimClock;
-use crate::desk::{Outcome, Request};
 use crate::executor::{Ready, Tasks};
 use crate::network::SimTransport;
 use crate::options::Planted;
 use crate::prng::Prng;
 use crate::saves::{restore, save};
+use crate::service::{Counters, serve, work};
 use crate::store::SimStore;
+use crate::streaming::{Items, collect, stream};
 use crate::tally::Fault;
-use crate::timeline::Micros;
 use crate::trace::Source;
 use crate::world::World;
 
-/// How many clients' requests a node works on at a time; more than it has memory for, so that it must refuse some.
-const COUNTERS: usize = 16;
 /// How many proposals can wait for their answers.
 pub(crate) const PROPOSALS: usize = 12;
+/// How many sessions the cluster keeps; fewer than there can be clients, so that some expire.
+pub(crate) const SESSIONS: usize = 4;
 
 /// What the simulated nodes stand on; their records have up to `RECORD` bytes.
 pub(crate) struct SimPlatform<const RECORD: usize>;
@@ -60,11 +56,13 @@ pub(crate) struct Birth {
     pub(crate) abandoning: u32,
     /// The largest command the node takes.
     pub(crate) limit: usize,
+    /// Which life of the node it is, counted from 1.
+    pub(crate) life: u64,
 }
 
 /// The memory of a simulated node.
 pub(crate) type Memory<'a, const UNITS: usize, const SLOTS: usize, const PEERS: usize, const FRAME: usize> =
-    Resources<'a, SimPlatform<FRAME>, UNITS, SLOTS, PEERS, FRAME, PROPOSALS>;
+    Resources<'a, SimPlatform<FRAME>, UNITS, SLOTS, PEERS, FRAME, PROPOSALS, SESSIONS>;
 
 /// Lives until it is dropped, or until it cannot start. Each poll is one poll of one task.
 pub(crate) async fn live<const UNITS: usize, const SLOTS: usize, const PEERS: usize, const FRAME: usize>(birth: Birth) {
@@ -83,7 +81,7 @@ pub(crate) async fn live<const UNITS: usize, const SLOTS: usize, const PEERS: us
     world.network.borrow_mut().set_open(id, true);
     world.open_desk(id);
 
-    let counters = Counters::default();
+    let (counters, items) = (Counters::default(), Items::default());
     let mut tasks = Tasks::new(birth.ready.clone());
     let Drivers { log_writer, replicators, receiver, ticker } = runner.split();
     tasks.spawn("log writer", async { Some(log_writer.run().await) });
@@ -95,8 +93,10 @@ pub(crate) async fn live<const UNITS: usize, const SLOTS: usize, const PEERS: us
     let mut prng = birth.prng.clone();
     tasks.spawn("application", apply(&birth, committed, Prng::new(prng.next(), "application")));
     tasks.spawn("desk", serve(&birth, node, &counters));
+    tasks.spawn("stream", stream(&birth, node, &items, Prng::new(prng.next(), "stream")));
+    tasks.spawn("collector", collect(&birth, &items));
     for counter in &counters.each {
-        tasks.spawn("client", wait(&world, id, node, &counters, counter));
+        tasks.spawn("client", work(&birth, node, &counters, counter));
     }
     poll_fn(|_| {
         step(&birth, &mut prng, &node, &mut tasks);
@@ -167,7 +167,7 @@ async fn apply<const RECORD: usize>(
             }
             Err(halt) => return Some(halt),
         };
-        let (index, term) = (entry.index().0, entry.term().0);
+        let index = entry.index().0;
         match index {
             300 if world.has(Planted::Allocate) => drop(std::hint::black_box(vec![1u8; 24])),
             300 if world.has(Planted::Panic) => panic!("as planted"),
@@ -179,12 +179,12 @@ async fn apply<const RECORD: usize>(
             world.sleep_until(world.now() + prng.octaves(10, 20_000)).await;
         }
         let mut reply = None;
-        opt_out(|| reply = world.apply(id, index, term, entry.command()));
+        opt_out(|| reply = world.apply(id, &entry));
         let Some(reply) = reply else { continue };
         let answer = reply.encode();
         let of_another = std::mem::replace(&mut previous, answer);
         // An entry that is dropped without an answer must not keep its client waiting.
-        if !prng.chance(birth.dawdling / 4) {
+        if birth.answers(index) {
             entry.answer(if world.has(Planted::AnswerOfAnother) { &of_another } else { &answer });
         }
     }
@@ -199,9 +199,14 @@ impl World {
         }
     }
 
-    fn apply(&self, node: usize, index: u64, term: u32, command: &[u8]) -> Option<Reply> {
+    fn apply<const RECORD: usize>(
+        &self,
+        node: usize,
+        entry: &Entry<'_, '_, SimPlatform<RECORD>>,
+    ) -> Option<Reply> {
         let (application, oracle) = (&mut *self.applications[node].borrow_mut(), &mut *self.oracle.borrow_mut());
-        oracle.applies(self.now(), node, index, term, command);
+        let (index, term, command) = (entry.index().0, entry.term().0, entry.command());
+        oracle.applies(self.now(), node, (index, term), entry.request(), command);
         let reply = application.apply(index, command);
         oracle.becomes(self.now(), node, index, application.digest());
         let effect = reply.map(|reply| reply.effect);
@@ -210,136 +215,9 @@ impl World {
     }
 }
 
-/// Where requests wait for their answers.
-#[derive(Default)]
-struct Counters<'a, const RECORD: usize> {
-    each: [Counter<'a, RECORD>; COUNTERS],
-    desk: RefCell<Option<Waker>>,
-}
-
-/// One of them.
-#[derive(Default)]
-struct Counter<'a, const RECORD: usize> {
-    work: RefCell<Option<(Request, Option<Pending<'a, SimPlatform<RECORD>>>)>>,
-    /// Work is being done, or laid down to be.
-    busy: Cell<bool>,
-    waker: RefCell<Option<Waker>>,
-}
-
-/// The desk: proposes each request in the order they came, and hands it on to a free counter.
-async fn serve<'a, const RECORD: usize>(
-    birth: &Birth,
-    node: Node<'a, SimPlatform<RECORD>>,
-    counters: &Counters<'a, RECORD>,
-) -> Option<Halt> {
-    let (world, id) = (&birth.world, birth.node);
-    loop {
-        let counter = poll_fn(|cx| counters.free(cx)).await;
-        let request = world.take_request(id).await;
-        // Who may take it back waits for room; the others are refused.
-        let pending = if request.patience.is_some() { Ok(None) } else { node.try_propose(&request.command).map(Some) };
-        match pending {
-            Ok(pending) => {
-                let size = request.command.len();
-                if pending.is_some() && size > birth.limit {
-                    world.oracle.borrow_mut().takes_too_large(world.now(), id, size);
-                }
-                counter.put(request, pending);
-            }
-            Err(error) => world.answer(id, request.ticket, refusal(error)),
-        }
-    }
-}
-
-/// A counter: waits for the answer to one request after another.
-async fn wait<'a, const RECORD: usize>(
-    world: &World,
-    id: usize,
-    node: Node<'a, SimPlatform<RECORD>>,
-    counters: &Counters<'a, RECORD>,
-    counter: &Counter<'a, RECORD>,
-) -> Option<Halt> {
-    loop {
-        let (request, pending) = poll_fn(|cx| counter.take(cx)).await;
-        let outcome = match pending {
-            Some(pending) => {
-                let (index, term) = (pending.index(), pending.term());
-                if world.has(Planted::EagerDesk) {
-                    let applied = quoring::Answer::new(&[0; REPLY]).unwrap_or(quoring::Answer::EMPTY);
-                    world.outcome(id, &request, Some((index, term)), Ok(applied));
-                }
-                world.outcome(id, &request, Some((index, term)), pending.await.map_err(ProposalError::Lost))
-            }
-            None => {
-                let patience = world.sleep_until(world.now() + request.patience.unwrap_or(Micros::MAX));
-                match select(node.propose(&request.command), patience).await {
-                    Either::First(result) => world.outcome(id, &request, None, result),
-                    Either::Second(()) => {
-                        world.count(Fault::Cancelled);
-                        Outcome::Unknown
-                    }
-                }
-            }
-        };
-        world.answer(id, request.ticket, outcome);
-        counter.busy.set(false);
-        if let Some(waker) = counters.desk.take() {
-            waker.wake();
-        }
-    }
-}
-
-impl World {
-    /// What a client is told, after the checkers were.
-    fn outcome(
-        &self,
-        id: usize,
-        request: &Request,
-        place: Option<(LogIndex, Term)>,
-        result: Result<quoring::Answer, ProposalError>,
-    ) -> Outcome {
-        let now = self.now();
-        match result {
-            Ok(answer) => {
-                let Ok(answer) = <[u8; REPLY]>::try_from(&*answer) else { return Outcome::Unknown };
-                let claimed = || Some((Reply::decode(&answer)?.index, None));
-                let place = place.map(|(index, term)| (index.0, Some(term.0))).or_else(claimed).unwrap_or_default();
-                opt_out(|| self.oracle.borrow_mut().acknowledges(now, id, &request.command, place, &answer));
-                Outcome::Applied(answer)
-            }
-            Err(ProposalError::Lost(_)) => Outcome::Unknown,
-            Err(ProposalError::Refused(error)) => refusal(error),
-        }
-    }
-}
-
-fn refusal(error: ProposeError) -> Outcome {
-    match error {
-        ProposeError::NotLeader { leader } => Outcome::NotLeader(leader.map(|leader| leader.get().into())),
-        ProposeError::TooLarge { .. } => Outcome::TooLarge,
-        ProposeError::Halted => Outcome::Disconnected,
-        _ => Outcome::Busy,
-    }
-}
-
-impl<'a, const RECORD: usize> Counters<'a, RECORD> {
-    fn free(&self, cx: &Context<'_>) -> Poll<&Counter<'a, RECORD>> {
-        self.desk.replace(Some(cx.waker().clone()));
-        self.each.iter().find(|counter| !counter.busy.get()).map_or(Poll::Pending, Poll::Ready)
-    }
-}
-
-impl<'a, const RECORD: usize> Counter<'a, RECORD> {
-    fn put(&self, request: Request, pending: Option<Pending<'a, SimPlatform<RECORD>>>) {
-        self.busy.set(true);
-        self.work.replace(Some((request, pending)));
-        if let Some(waker) = self.waker.take() {
-            waker.wake();
-        }
-    }
-
-    fn take(&self, cx: &Context<'_>) -> Poll<(Request, Option<Pending<'a, SimPlatform<RECORD>>>)> {
-        self.waker.replace(Some(cx.waker().clone()));
-        self.work.take().map_or(Poll::Pending, Poll::Ready)
+impl Birth {
+    /// Whether the application answers this entry. All nodes do, or none: what a session's command was answered is part of the state.
+    fn answers(&self, index: u64) -> bool {
+        digest(index, b"answers") % 1_000_000 >= u64::from(self.dawdling / 4)
     }
 }

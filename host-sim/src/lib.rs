@@ -14,8 +14,8 @@
 //! | layer | files |
 //! |---|---|
 //! | what a node stands on | `executor` (order of tasks), `clock`, `network`, `store` on a `chip`, both as the `hardware` drawn |
-//! | a node's life | `incarnation`: driver tasks, `application` and its `saves`, `desk` |
-//! | around the nodes | `client`, `workload`, `faults` (what strikes when), `cluster` (the loop) |
+//! | a node's life | `incarnation`: driver tasks, `application` and its `saves`; `desk`, `service` and `streaming` for clients |
+//! | around the nodes | `client` and the `operations` it tells of, `workload`, `faults` (what strikes when), `cluster` (the loop) |
 //! | who looks on | `checker/*`, `findings` (what is durable), `transfer`, `tally` (each fault where it takes effect), `trace` |
 //! | for users | `cli`, `report` |
 
@@ -34,14 +34,17 @@ mod findings;
 mod hardware;
 mod incarnation;
 mod network;
+mod operations;
 mod options;
 mod outcome;
 mod prng;
 mod report;
 mod run;
 mod saves;
+mod service;
 mod size;
 mod store;
+mod streaming;
 mod tally;
 mod timeline;
 mod trace;
@@ -54,5 +57,5 @@ pub use faults::FaultSet;
 pub use options::{Options, Planted, RingSize};
 pub use outcome::{NodeOutcome, Outcome};
 pub use run::{Viewers, run};
-pub use tally::{Fault, Tally};
+pub use tally::{Action, Fault, Tally};
 pub use workload::Workload;

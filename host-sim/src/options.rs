@@ -68,6 +68,8 @@ pub enum Planted {
     SkipEntry,
     /// The application gives each entry the answer of the one before.
     AnswerOfAnother,
+    /// The node gives each item of a stream the answer of the item before.
+    AnswerOfAnotherItem,
     /// The desk tells a client that its command is applied when it is only accepted.
     EagerDesk,
     /// The store says that a write is durable before it is.

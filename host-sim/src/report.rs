@@ -8,7 +8,7 @@ use crate::cli::Summary;
 use crate::faults::FaultSet;
 use crate::options::{Options, RingSize};
 use crate::outcome::Outcome;
-use crate::tally::{Fault, Tally};
+use crate::tally::{Action, Fault, Tally};
 use crate::trace::role;
 
 /// The options of a run but its seed, as the command line takes them.
@@ -64,7 +64,7 @@ fn write_run(out: &mut impl Write, outcome: &Outcome) -> fmt::Result {
         out,
         "flash     {snapshots_saved} snapshots saved; {purged_pages} pages of the logs purged; {erases} erases, at most {most_erases} of a page"
     )?;
-    write_faults(out, &outcome.tally)?;
+    write_tally(out, &outcome.tally)?;
     for violation in &outcome.violations {
         writeln!(out, "violation {violation}")?;
     }
@@ -93,11 +93,15 @@ fn write_nodes(out: &mut impl Write, outcome: &Outcome) -> fmt::Result {
     Ok(())
 }
 
-/// The counts of all faults, as many to a line as fit.
-fn write_faults(out: &mut impl Write, tally: &Tally) -> fmt::Result {
-    for (line, faults) in Fault::ALL.chunks(6).enumerate() {
-        let counts: Vec<String> = faults.iter().map(|&fault| format!("{} {}", fault.name(), tally.of(fault))).collect();
-        writeln!(out, "{:<10}{}", if line == 0 { "faults" } else { "" }, counts.join(", "))?;
+/// What clients and operators did, and the counts of all faults, as many to a line as fit.
+fn write_tally(out: &mut impl Write, tally: &Tally) -> fmt::Result {
+    write_counts(out, "clients", &Action::ALL.map(|action| format!("{} {}", action.name(), tally.done(action))))?;
+    write_counts(out, "faults", &Fault::ALL.map(|fault| format!("{} {}", fault.name(), tally.of(fault))))
+}
+
+fn write_counts(out: &mut impl Write, title: &str, counts: &[String]) -> fmt::Result {
+    for (line, counts) in counts.chunks(6).enumerate() {
+        writeln!(out, "{:<10}{}", if line == 0 { title } else { "" }, counts.join(", "))?;
     }
     Ok(())
 }
@@ -129,6 +133,7 @@ fn run_value(outcome: &Outcome) -> Value {
         "ram_bytes_per_node": outcome.ram_bytes_per_node,
         "allocations": outcome.allocations,
         "allocated_bytes": outcome.allocated_bytes,
+        "clients": actions(&outcome.tally),
         "faults": faults(&outcome.tally),
         "violations": violations(outcome),
         "replay": replay(options),
@@ -137,6 +142,11 @@ fn run_value(outcome: &Outcome) -> Value {
 
 fn faults(tally: &Tally) -> Value {
     Value::Object(Fault::ALL.iter().map(|&fault| (fault.name().into(), tally.of(fault).into())).collect::<Map<_, _>>())
+}
+
+fn actions(tally: &Tally) -> Value {
+    let actions = Action::ALL.iter().map(|&action| (action.name().into(), tally.done(action).into()));
+    Value::Object(actions.collect::<Map<_, _>>())
 }
 
 fn violations(outcome: &Outcome) -> Vec<Value> {
@@ -158,7 +168,7 @@ fn write_sweep(out: &mut impl Write, summary: &Summary) -> fmt::Result {
         out,
         "runs      {runs}: {entries} entries, {elections} elections in {minutes:.1} virtual minutes; {allocations} allocations after start-up"
     )?;
-    write_faults(out, &summary.tally)?;
+    write_tally(out, &summary.tally)?;
     for outcome in failed {
         writeln!(out, "failed    seed {}: {}", outcome.options.seed, first_violation(outcome))?;
         writeln!(out, "          {}", replay(&outcome.options))?;
@@ -179,6 +189,7 @@ pub(crate) fn sweep_json(summary: &Summary, first: u64, last: u64) -> String {
         "elections": summary.elections,
         "virtual_ms": summary.virtual_micros / 1000,
         "allocations": summary.allocations,
+        "clients": actions(&summary.tally),
         "faults": faults(&summary.tally),
         "failed": summary.failed.iter().map(run_value).collect::<Vec<_>>(),
     });

@@ -8,6 +8,7 @@ use std::thread;
 
 use crate::checker::{Checker, Violation};
 use crate::cluster::Cluster;
+use crate::operations::Operations;
 use crate::options::Options;
 use crate::outcome::{NodeOutcome, Outcome};
 use crate::trace::Trace;
@@ -20,6 +21,8 @@ const STACK: usize = 64 << 20;
 pub struct Viewers<'v> {
     /// Gets the trace.
     pub trace: Option<Box<dyn Write + Send>>,
+    /// Gets what the clients did and saw, as JSON lines.
+    pub history: Option<Box<dyn Write + Send>>,
     /// Is told how many commands have been answered, now and then.
     pub progress: Option<&'v mut (dyn FnMut(u64) + Send)>,
 }
@@ -47,8 +50,10 @@ fn whole_run(options: Options, viewers: Viewers<'_>) -> io::Result<Outcome> {
         Some(progress) => progress,
         None => &mut nothing,
     };
-    let mut cluster = Cluster::new(options.clone(), trace);
+    let operations = viewers.history.map_or_else(Operations::default, |sink| Operations::new(sink));
+    let mut cluster = Cluster::new(options.clone(), trace, operations);
     let panicked = panic::catch_unwind(AssertUnwindSafe(|| cluster.run(progress))).is_err();
+    cluster.finish();
     cluster.world().flush_trace();
     let mut outcome = outcome(options, &cluster);
     if panicked {

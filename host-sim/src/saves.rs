@@ -93,7 +93,7 @@ impl World {
         let application = Application::restore(self.hardware.journal, state);
         let digest = application.as_ref().map(Application::digest);
         self.oracle.borrow_mut().restores(self.now(), node, index, digest, state);
-        self.applications[node].replace(application.unwrap_or_default());
+        self.applications[node].replace(Application { applied: index, ..application.unwrap_or_default() });
     }
 
     /// There is room for every state: only a newer snapshot, or the end of the node, keeps it from being saved.

@@ -14,7 +14,7 @@ use crate::chip::{Bus, ChipError};
 use crate::findings::Findings;
 use crate::hardware::LOG_PAGES;
 use crate::options::Planted;
-use crate::tally::Fault;
+use crate::tally::{Action, Fault};
 use crate::trace::Source;
 use crate::world::{CLUSTER, World};
 
@@ -38,8 +38,8 @@ pub(crate) struct Unsettled {
 pub(crate) enum Durable<'b> {
     /// An entry; it replaces what the log held from its index on.
     Entry { index: u64, term: u32, kind: Kind, payload: &'b [u8] },
-    /// A vote, as its record's flags tell it.
-    Vote { term: u32, flags: u8 },
+    /// A vote, as its record's flags tell it, and a boot number.
+    Vote { term: u32, flags: u8, boot: u32 },
     /// The log starts anew behind this entry.
     Start { index: u64, term: u32 },
 }
@@ -50,7 +50,7 @@ impl<'b> Durable<'b> {
         let header = record.header;
         match (header.kind, record.start()) {
             (Kind::Start, Some(index)) => Self::Start { index, term: header.term },
-            (Kind::Vote, _) => Self::Vote { term: header.term, flags: header.flags },
+            (Kind::Vote, _) => Self::Vote { term: header.term, flags: header.flags, boot: header.index_low },
             (kind, _) => {
                 let index = extend(last, header.index_low);
                 Self::Entry { index, term: header.term, kind, payload: record.payload }
@@ -253,14 +253,18 @@ impl World {
     fn becomes_durable(&self, node: usize, record: &Record<'_>) {
         let oracle = &mut *self.oracle.borrow_mut();
         let record = Durable::of(record, oracle.last(node));
+        if matches!(record, Durable::Vote { boot, .. } if boot > oracle.boot(node)) {
+            self.act(Action::Boots);
+        }
         oracle.durable(self.now(), node, record);
         match record {
             Durable::Entry { index, term, payload, .. } => {
                 let length = payload.len();
                 self.trace(Source::Node(node), "durable", format_args!("entry {index} of term {term}, {length} bytes"));
             }
-            Durable::Vote { term, flags } => {
-                self.trace(Source::Node(node), "durable", format_args!("term {term}, vote {flags:#04x}"));
+            Durable::Vote { term, flags, boot } => {
+                let line = format_args!("term {term}, vote {flags:#04x}, boot {boot}");
+                self.trace(Source::Node(node), "durable", line);
             }
             Durable::Start { index, term } => {
                 self.trace(Source::Node(node), "durable", format_args!("start behind entry {index} of term {term}"));
@@ -330,10 +334,10 @@ fn open<const RECORD: usize>(bus: Bus) -> Log<RECORD> {
 /// In one line.
 pub(crate) fn summary(findings: &Result<Findings, String>) -> String {
     match findings {
-        Ok(Findings { term, vote, snapshot, start, entries }) => {
+        Ok(Findings { term, vote, boot, snapshot, start, entries }) => {
             let covered = snapshot.map_or(0, |snapshot| snapshot.last.index.0);
             let last = start + entries.len() as u64;
-            format!("in all: entries {start} to {last}, a snapshot up to {covered}, term {term}, vote {vote:#04x}")
+            format!("in all: entries {start} to {last}, a snapshot up to {covered}, term {term}, vote {vote:#04x}, boot {boot}")
         }
         Err(error) => error.clone(),
     }

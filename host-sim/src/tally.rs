@@ -1,4 +1,4 @@
-//! How often each fault took effect. A fault that found nothing to harm is not counted.
+//! How often each fault took effect, and what clients and operators did. A fault that found nothing to harm is not counted, nor an action without effect.
 
 /// A kind of fault.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -130,27 +130,118 @@ impl Fault {
     }
 }
 
-/// A count for each kind of fault.
+/// Something that clients or operators did, or that came of it. No fault, but a run without it proves nothing about it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(usize)]
+pub enum Action {
+    /// A stream was opened on the leader,
+    StreamsAtLeader,
+    /// or on another node.
+    StreamsAtFollower,
+    /// A stream broke under its client.
+    StreamsBroken,
+    /// An item was sent in a stream on the leader,
+    ItemsAtLeader,
+    /// or through another node.
+    ItemsForwarded,
+    /// A session was opened.
+    SessionsOpened,
+    /// A client learnt that its session has expired.
+    SessionsExpired,
+    /// A session's command that had been sent in the time of another leader was answered.
+    SessionRetries,
+    /// A session's command that had been answered was sent again and got the same answer.
+    SessionRepeats,
+    /// A client read on the leader,
+    ReadsAtLeader,
+    /// on another node,
+    ReadsAtFollower,
+    /// or on a leader that asked nobody.
+    LeaseReads,
+    /// A leader handed over.
+    Transfers,
+    /// A command that is forbidden was refused.
+    Rejected,
+    /// A node took a boot number.
+    Boots,
+}
+
+impl Action {
+    /// All kinds, in the order of the report.
+    pub const ALL: [Self; 15] = [
+        Self::StreamsAtLeader,
+        Self::StreamsAtFollower,
+        Self::StreamsBroken,
+        Self::ItemsAtLeader,
+        Self::ItemsForwarded,
+        Self::SessionsOpened,
+        Self::SessionsExpired,
+        Self::SessionRetries,
+        Self::SessionRepeats,
+        Self::ReadsAtLeader,
+        Self::ReadsAtFollower,
+        Self::LeaseReads,
+        Self::Transfers,
+        Self::Rejected,
+        Self::Boots,
+    ];
+
+    /// The name in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::StreamsAtLeader => "streams_at_leader",
+            Self::StreamsAtFollower => "streams_at_follower",
+            Self::StreamsBroken => "streams_broken",
+            Self::ItemsAtLeader => "items_at_leader",
+            Self::ItemsForwarded => "items_forwarded",
+            Self::SessionsOpened => "sessions_opened",
+            Self::SessionsExpired => "sessions_expired",
+            Self::SessionRetries => "session_retries",
+            Self::SessionRepeats => "session_repeats",
+            Self::ReadsAtLeader => "reads_at_leader",
+            Self::ReadsAtFollower => "reads_at_follower",
+            Self::LeaseReads => "lease_reads",
+            Self::Transfers => "transfers",
+            Self::Rejected => "rejected",
+            Self::Boots => "boots",
+        }
+    }
+}
+
+/// A count for each kind of fault, and of action.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Tally([u64; Fault::ALL.len()]);
+pub struct Tally {
+    faults: [u64; Fault::ALL.len()],
+    actions: [u64; Action::ALL.len()],
+}
 
 impl Tally {
     /// How often `fault` took effect.
     pub const fn of(&self, fault: Fault) -> u64 {
-        self.0[fault as usize]
+        self.faults[fault as usize]
+    }
+
+    /// How often that was done.
+    pub const fn done(&self, action: Action) -> u64 {
+        self.actions[action as usize]
     }
 
     /// All faults together, the frames that a partition stopped counted as one.
     pub fn total(&self) -> u64 {
-        self.0.iter().sum::<u64>() - self.of(Fault::Cut)
+        self.faults.iter().sum::<u64>() - self.of(Fault::Cut)
     }
 
     pub(crate) fn count(&mut self, fault: Fault) {
-        self.0[fault as usize] += 1;
+        self.faults[fault as usize] += 1;
+    }
+
+    pub(crate) fn act(&mut self, action: Action) {
+        self.actions[action as usize] += 1;
     }
 
     pub(crate) fn add(&mut self, other: &Self) {
-        self.0.iter_mut().zip(other.0).for_each(|(mine, theirs)| *mine += theirs);
+        self.faults.iter_mut().zip(other.faults).for_each(|(mine, theirs)| *mine += theirs);
+        self.actions.iter_mut().zip(other.actions).for_each(|(mine, theirs)| *mine += theirs);
     }
 }
 
@@ -159,16 +250,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_kind_of_fault_has_a_count_and_a_name_of_its_own() {
+    fn each_kind_of_fault_and_action_has_a_count_and_a_name_of_its_own() {
         let mut tally = Tally::default();
         for (place, fault) in Fault::ALL.into_iter().enumerate() {
             assert_eq!(fault as usize, place);
             (0..=place).for_each(|_| tally.count(fault));
         }
         assert!(Fault::ALL.iter().enumerate().all(|(place, &fault)| tally.of(fault) == place as u64 + 1));
-        let mut names = Fault::ALL.map(Fault::name).to_vec();
+        for (place, action) in Action::ALL.into_iter().enumerate() {
+            assert_eq!(action as usize, place);
+            (0..=place).for_each(|_| tally.act(action));
+            assert_eq!(tally.done(action), place as u64 + 1);
+        }
+        let mut names = [&Fault::ALL.map(Fault::name)[..], &Action::ALL.map(Action::name)].concat();
+        let all = names.len();
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), Fault::ALL.len());
+        assert_eq!(names.len(), all);
     }
 }

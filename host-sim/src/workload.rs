@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::application::{CLIENTS, Command, LINE_HEADER, Op, REGISTERS};
+use crate::application::{CLIENTS, Command, LINE_HEADER, Op, REGISTERS, Via};
 use crate::prng::Prng;
 use crate::timeline::Micros;
 
@@ -45,7 +45,7 @@ impl Workload {
             Self::Lines(lines) => Op::Line(lines.get(sequence as usize).map_or(&[], Vec::as_slice)),
         };
         let mut bytes = Vec::new();
-        Command { client: client as u8, sequence, op }.encode(&mut bytes);
+        Command { client: client as u8, sequence, via: Via::Proposal, op }.encode(&mut bytes);
         if let Self::Registers(_) = self {
             let room = limit.saturating_sub(bytes.len()) as u64;
             let filler = match prng.below(20) {

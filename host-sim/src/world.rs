@@ -20,7 +20,7 @@ use crate::hardware::Hardware;
 use crate::network::Network;
 use crate::options::{Options, Planted};
 use crate::store::{Found, Observer, Unsettled};
-use crate::tally::{Fault, Tally};
+use crate::tally::{Action, Fault, Tally};
 use crate::timeline::{Micros, SleepId, Timeline};
 use crate::trace::{Source, Trace};
 use crate::transfer::Transfers;
@@ -130,6 +130,12 @@ impl World {
     pub(crate) fn count(&self, fault: Fault) {
         let mut tally = self.tally.get();
         tally.count(fault);
+        self.tally.set(tally);
+    }
+
+    pub(crate) fn act(&self, action: Action) {
+        let mut tally = self.tally.get();
+        tally.act(action);
         self.tally.set(tally);
     }
 

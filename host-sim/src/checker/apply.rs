@@ -3,11 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use quoring_ring::Kind;
-
 use super::Verdict;
 use super::commit::Commit;
 use super::matching::{Entry, Log};
+use super::session::Sessions;
 use crate::application::digest;
 
 /// How far each incarnation's application has come, and to what.
@@ -32,13 +31,19 @@ impl Apply {
     }
 
     /// The application is given the command `entry` of `index`.
-    pub(crate) fn applies(&mut self, node: usize, index: u64, entry: &Entry, log: &Log, commit: &Commit) -> Verdict {
+    pub(crate) fn applies(
+        &mut self,
+        node: usize,
+        index: u64,
+        entry: &Entry,
+        (log, commit, sessions): (&Log, &Commit, &Sessions),
+    ) -> Verdict {
         let before = std::mem::replace(&mut self.nodes[node], index);
         if index <= before {
             return Err(format!("applied entry {index} after entry {before}"));
         }
-        let is_command = |index: &u64| commit.get(*index).is_some_and(|entry| entry.kind == Kind::Command);
-        if let Some(skipped) = (before + 1..index).find(is_command) {
+        let is_lent = |index: &u64| *index <= commit.last() && sessions.is_lent(*index);
+        if let Some(skipped) = (before + 1..index).find(is_lent) {
             return Err(format!("applied entry {index} and skipped entry {skipped}"));
         }
         match commit.get(index) {
@@ -47,6 +52,9 @@ impl Apply {
                 return Err(format!("applied at index {index} another command than the committed one"));
             }
             Some(_) => {}
+        }
+        if !sessions.is_lent(index) {
+            return Err(format!("applied entry {index}, which is not for the application"));
         }
         // What was durable when it was lent may be covered by a snapshot now.
         if !log.holds(index, Some(entry)) {
@@ -100,8 +108,9 @@ mod tests {
     use super::super::matching::tests::{command, logs, snapshot};
     use super::super::pointer::tests::status;
     use super::*;
+    use quoring_ring::Kind;
 
-    fn setting() -> (Logs, Commit, Apply) {
+    fn setting() -> (Logs, Commit, Sessions, Apply) {
         let mut logs = logs(&[&[1], &[1], &[]]);
         for node in [0, 1] {
             logs.append(node, 2, Entry::new(2, Kind::NoOp, b"")).unwrap();
@@ -109,23 +118,26 @@ mod tests {
         }
         let mut commit = Commit::new(3);
         commit.advance(0, &status(2, [3, 3, 0, 3]), &logs).unwrap();
-        (logs, commit, Apply::new(3, 7))
+        let mut sessions = Sessions::default();
+        sessions.follow(&commit);
+        (logs, commit, sessions, Apply::new(3, 7))
     }
 
     #[test]
     fn committed_durable_commands_in_order_are_right_and_a_no_op_is_passed_over() {
-        let (logs, commit, mut apply) = setting();
-        assert_eq!(apply.applies(0, 1, &command(1, "x"), logs.of(0), &commit), Ok(()));
-        assert_eq!(apply.applies(0, 3, &command(2, "x"), logs.of(0), &commit), Ok(()));
-        assert!(apply.applies(0, 3, &command(2, "x"), logs.of(0), &commit).is_err(), "twice");
+        let (logs, commit, sessions, mut apply) = setting();
+        let seen = (logs.of(0), &commit, &sessions);
+        assert_eq!(apply.applies(0, 1, &command(1, "x"), seen), Ok(()));
+        assert_eq!(apply.applies(0, 3, &command(2, "x"), seen), Ok(()));
+        assert!(apply.applies(0, 3, &command(2, "x"), seen).is_err(), "twice");
         apply.restart(0);
-        assert_eq!(apply.applies(0, 1, &command(1, "x"), logs.of(0), &commit), Ok(()));
+        assert_eq!(apply.applies(0, 1, &command(1, "x"), seen), Ok(()));
     }
 
     #[test]
     fn what_is_restored_is_what_was_saved_of_the_state_after_that_entry_and_the_snapshot_is_durable_here() {
-        let (mut logs, commit, mut apply) = setting();
-        apply.applies(0, 1, &command(1, "x"), logs.of(0), &commit).unwrap();
+        let (mut logs, commit, sessions, mut apply) = setting();
+        apply.applies(0, 1, &command(1, "x"), (logs.of(0), &commit, &sessions)).unwrap();
         assert_eq!(apply.becomes(1, 8), Ok(()));
         assert!(apply.becomes(1, 9).is_err(), "on another node");
         assert_eq!(
@@ -150,10 +162,11 @@ mod tests {
     #[test]
     fn a_command_that_is_skipped_changed_uncommitted_or_not_durable_is_wrong() {
         let wrong =
-            [(0, 3, command(2, "x")), (0, 1, command(1, "y")), (0, 4, command(2, "x")), (2, 1, command(1, "x"))];
+            [(0, 3, command(2, "x")), (0, 1, command(1, "y")), (0, 4, command(2, "x")), (2, 1, command(1, "x")), (0, 2, Entry::new(2, Kind::NoOp, b""))];
         for (node, index, entry) in wrong {
-            let (logs, commit, mut apply) = setting();
-            assert!(apply.applies(node, index, &entry, logs.of(node), &commit).is_err(), "{node} {index}");
+            let (logs, commit, sessions, mut apply) = setting();
+            let seen = (logs.of(node), &commit, &sessions);
+            assert!(apply.applies(node, index, &entry, seen).is_err(), "{node} {index}");
         }
     }
 }

@@ -19,6 +19,11 @@ impl Election {
         self.leaders.len() as u64
     }
 
+    /// Who led in that term.
+    pub(crate) fn leader(&self, term: u32) -> Option<usize> {
+        self.leaders.get(&term).copied()
+    }
+
     /// The node says that it was elected.
     pub(crate) fn leads(&mut self, node: usize, term: u32) -> Verdict {
         match *self.leaders.entry(term).or_insert(node) {

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use quoring_core::{EntryId, LogIndex, Snapshot, Term};
+use quoring_core::{EntryId, LogIndex, RequestId, Snapshot, Term};
 use quoring_ring::{Kind, Records, extend};
 
 use super::Verdict;
@@ -15,12 +15,15 @@ use crate::store::Durable;
 pub(crate) struct Entry {
     pub(crate) term: u32,
     pub(crate) kind: Kind,
+    /// The session's request, if it is one of a session.
+    pub(crate) request: Option<RequestId>,
     digest: u64,
 }
 
 impl Entry {
     pub(crate) fn new(term: u32, kind: Kind, payload: &[u8]) -> Self {
-        Self { term, kind, digest: digest(kind as u64, payload) }
+        let request = if kind == Kind::Session { RequestId::decode(payload) } else { None };
+        Self { term, kind, request: request.map(|(request, _)| request), digest: digest(kind as u64, payload) }
     }
 
     /// A digest of the log up to this entry, given that of the log before it.
@@ -52,6 +55,8 @@ pub(crate) struct Log {
     term: u32,
     /// The flags of its vote record; 0 for no vote.
     vote: u8,
+    /// The highest boot number of any vote record.
+    pub(crate) boot: u32,
     /// Entries up to this one are gone from the medium.
     pub(crate) start: u64,
     /// The newest one.
@@ -109,7 +114,8 @@ impl Log {
     /// The log after this record. Entries that do not follow on it are not taken.
     pub(crate) fn record(&mut self, record: &Durable<'_>) {
         match *record {
-            Durable::Vote { term, flags } => {
+            Durable::Vote { term, flags, boot } => {
+                self.boot = self.boot.max(boot);
                 self.sees_term(term);
                 if term == self.term && flags != 0 {
                     self.vote = flags;
@@ -169,8 +175,8 @@ impl Logs {
     }
 
     /// A vote record is durable.
-    pub(crate) fn vote(&mut self, node: usize, term: u32, flags: u8) {
-        self.nodes[node].record(&Durable::Vote { term, flags });
+    pub(crate) fn vote(&mut self, node: usize, term: u32, flags: u8, boot: u32) {
+        self.nodes[node].record(&Durable::Vote { term, flags, boot });
     }
 
     /// The log starts anew behind this entry.
@@ -272,17 +278,17 @@ pub(super) mod tests {
     #[test]
     fn a_vote_and_a_term_are_remembered_together() {
         let mut logs = logs(&[&[1]]);
-        logs.vote(0, 3, 0x80);
+        logs.vote(0, 3, 0x80, 0);
         assert_eq!((logs.of(0).term(), logs.of(0).vote()), (3, 0x80));
-        logs.vote(0, 3, 0);
+        logs.vote(0, 3, 0, 7);
         assert_eq!(logs.of(0).vote(), 0x80);
         logs.append(0, 2, command(4, "x")).unwrap();
         assert_eq!((logs.of(0).term(), logs.of(0).vote()), (4, 0));
-        logs.vote(0, 4, 0x81);
+        logs.vote(0, 4, 0x81, 3);
         logs.of_mut(0).snapshot = Some(snapshot(1, 4));
         assert_eq!((logs.of(0).term(), logs.of(0).vote()), (4, 0x81));
         logs.of_mut(0).snapshot = Some(snapshot(1, 5));
-        assert_eq!((logs.of(0).term(), logs.of(0).vote()), (5, 0));
+        assert_eq!((logs.of(0).term(), logs.of(0).vote(), logs.of(0).boot), (5, 0, 7));
     }
 
     #[test]

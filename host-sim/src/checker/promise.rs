@@ -104,7 +104,7 @@ mod tests {
     /// Node 0 has voted for node 1 in term 3, with two entries of term 1 durable, of which one is committed.
     fn judge(from: u8, to: u8, term: u32, message: &Message<'_>) -> Verdict {
         let mut logs = logs(&[&[1, 1], &[1, 1]]);
-        logs.vote(0, 3, 0x81);
+        logs.vote(0, 3, 0x81, 0);
         let mut commit = Commit::new(2);
         commit.advance(1, &status(1, [2, 1, 0, 2]), &logs).unwrap();
         sends(0, &frame(from, to, term, message), &logs, &commit)

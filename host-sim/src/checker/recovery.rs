@@ -52,6 +52,9 @@ pub(crate) fn agrees(log: &Log, found: &Findings) -> Verdict {
         let (term, vote) = (log.term(), log.vote());
         return Err(format!("term {term}, vote {vote:#04x}; recovery found {}, {:#04x}", found.term, found.vote));
     }
+    if log.boot != found.boot {
+        return Err(format!("the newest boot number is {}; recovery found {}", log.boot, found.boot));
+    }
     if log.snapshot != found.snapshot {
         return Err(format!("the newest snapshot is {:?}; recovery found {:?}", log.snapshot, found.snapshot));
     }

@@ -37,7 +37,7 @@ impl Cluster {
         world.applications[node].replace(Application::new(world.hardware.journal));
         world.halts[node].set(None);
         let birth = Birth {
-            config: self.options.config(node, &world.hardware, &mut self.prng),
+            config: self.options.config(node, &world.hardware, &self.swarm, &mut self.prng),
             world,
             node,
             ready: ready.clone(),
@@ -46,6 +46,7 @@ impl Cluster {
             dawdling: self.swarm.dawdling,
             abandoning: self.swarm.abandoning,
             limit: self.options.command_limit(),
+            life: member.starts,
         };
         let waker = ready.waker(Ready::START);
         waker.wake_by_ref();
