@@ -163,6 +163,10 @@ impl Clients {
     pub(crate) fn act(&mut self, world: &World, id: usize) {
         let unreleased = self.begin(world, id);
         let (client, scene) = (&mut self.clients[id], &mut self.scene);
+        if client.window.is_empty() && unreleased.is_none_or(|release| release > world.now() + PATIENCE) {
+            // Others want one too.
+            client.leave_stream(world);
+        }
         client.give_up(world, scene);
         client.send(world, scene);
         client.set_alarm(world, unreleased);

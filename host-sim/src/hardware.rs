@@ -6,6 +6,7 @@ use quoring::store::medium::Geometry;
 use quoring::store::paged::Layout;
 
 use crate::application::{JOURNAL, STATE};
+use crate::incarnation::SESSIONS;
 use crate::options::Options;
 use crate::prng::Prng;
 use crate::workload::Workload;
@@ -25,6 +26,8 @@ pub(crate) struct Hardware {
 const HEADER: u32 = 64;
 /// So many frames of records fit a log at least, however they are batched.
 const ROOM: u32 = 4;
+/// Bytes of the sessions before the application's state in a snapshot, at most.
+const TABLE: usize = 3 + SESSIONS * (21 + quoring::ANSWER);
 /// Pages of a log at most.
 pub(crate) const LOG_PAGES: u32 = 32;
 
@@ -48,7 +51,7 @@ impl Hardware {
             0 => 1_000_000,
             _ => prng.octaves(soonest, soonest.max(entries / 4)) as u32,
         };
-        let state = (STATE + 8 * journal) as u32 + text;
+        let state = (STATE + 8 * journal + TABLE) as u32 + text;
         // The state stands behind the record that makes it count.
         let slot_pages = (state + 2 * word.max(HEADER)).div_ceil(page);
         let geometry = Geometry { word, page, pages: log_pages + 2 * slot_pages, erased, ordered };

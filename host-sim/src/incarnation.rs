@@ -209,8 +209,10 @@ impl World {
         oracle.applies(self.now(), node, (index, term), entry.request(), command);
         let reply = application.apply(index, command);
         oracle.becomes(self.now(), node, index, application.digest());
-        let effect = reply.map(|reply| reply.effect);
-        self.trace(Source::Node(node), "apply", format_args!("entry {index} of term {term}: {effect:?}"));
+        if let Some(Reply { client, sequence, effect, .. }) = reply {
+            let what = format_args!("entry {index} of term {term}, command {sequence} of c{client}: {effect:?}");
+            self.trace(Source::Node(node), "apply", what);
+        }
         reply
     }
 }

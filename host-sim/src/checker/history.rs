@@ -82,7 +82,9 @@ impl History {
             self.commands.get_mut(&(client, sequence)).filter(|begun| begun.essence == Command::essence(bytes));
         let begun = begun.ok_or_else(|| format!("entry {index} is no command that client {client} has begun"))?;
         if let Effect::Done(_) = effect {
-            begun.index = Some(index);
+            if let Some(first) = begun.index.replace(index) {
+                return Err(format!("command {sequence} of client {client} took effect at {first} and again at {index}"));
+            }
             if index <= begun.floor {
                 return Err(format!(
                     "command {sequence} of client {client} took effect at index {index}; one that had returned before it began, at {}",

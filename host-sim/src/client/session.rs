@@ -4,7 +4,7 @@
 //! ```text
 //!   no session --OpenSession--> open --command--> answered, or sent again
 //!       ^                        |
-//!       '------ expired ---------'    what had been sent more than once may have taken effect: the client reads how many of its commands did
+//!       '------ expired ---------'    the command may have taken effect or not: the client reads how many of its commands did
 //! ```
 
 use super::{Client, PATIENCE, Scene, State, Way};
@@ -22,8 +22,6 @@ pub(super) struct Session {
     next: u32,
     /// The number of the present one.
     number: Option<u32>,
-    /// How often that was sent.
-    sent: u32,
     /// What it was answered, if it is asked for again only to see whether it is the same.
     first: Option<Option<[u8; REPLY]>>,
     /// Whether the present command took effect must be read.
@@ -35,7 +33,7 @@ pub(super) struct Session {
 impl Session {
     /// Goes on without a session.
     fn leave(&mut self) {
-        (self.open, self.number, self.sent) = (None, None, 0);
+        (self.open, self.number) = (None, None);
     }
 }
 
@@ -68,7 +66,6 @@ impl Client {
         if number == session.next {
             session.next += 1;
         }
-        session.sent += 1;
         if let Some(ask) = aside {
             self.ask_aside(world, node, ask);
         }
@@ -124,7 +121,7 @@ impl Client {
                     self.window[place].state = State::Waiting(now);
                     return None;
                 }
-                (session.number, session.sent) = (None, 0);
+                session.number = None;
                 if forgets {
                     session.leave();
                     self.node = other;
@@ -136,12 +133,12 @@ impl Client {
                 return Some(reply);
             }
             Outcome::Expired => {
-                let (answered, certain) = (session.first.take(), session.sent == 1);
                 session.leave();
-                if answered.is_some() {
-                    return answered;
+                if let Some(first) = session.first.take() {
+                    return Some(first);
                 }
-                session.unsure = !certain;
+                // Even if it was sent but once: the node may have handed it in twice, and have slept through the first time.
+                session.unsure = true;
                 due = now;
             }
             Outcome::Busy | Outcome::Refused => {}
