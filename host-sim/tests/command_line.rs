@@ -1,5 +1,6 @@
 //! The command `quoring` as its users call it.
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Output};
@@ -104,6 +105,9 @@ fn run_reports_what_happened_as_json() {
     ] {
         assert!(report["faults"][fault].is_u64(), "{fault}");
     }
+    for action in ["streams_at_follower", "items_forwarded", "sessions_expired", "reads_at_follower", "transfers", "boots"] {
+        assert!(report["clients"][action].is_u64(), "{action}");
+    }
     assert_eq!((&report["seed"], &report["committed"], &report["applied_min"]), (&7.into(), &500.into(), &500.into()));
     assert_eq!((&report["allocations"], &report["allocated_bytes"]), (&0.into(), &0.into()));
     assert_eq!(report["violations"], Value::Array(Vec::new()));
@@ -121,6 +125,39 @@ fn a_replay_is_the_same_to_the_last_byte_and_another_seed_is_not() {
     assert!(text.starts_with("# quoring replay --seed 5 --nodes 3 --entries 100 --faults all --trace\n# time"));
 }
 
+/// covers: C12
+#[test]
+fn a_history_pairs_every_invocation_with_one_end_on_processes_that_do_one_thing_at_a_time() {
+    let file = folder("history").join("history.jsonl");
+    let arguments = ["run", "--seed", "7", "--nodes", "3", "--entries", "300", "--json", "--history"];
+    assert_eq!(code(&quoring(&[&arguments[..], &[file.to_str().unwrap()]].concat())), 0);
+    let text = fs::read_to_string(&file).unwrap();
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let mut open: HashMap<u64, &Value> = HashMap::new();
+    let (mut unknown, mut commands, mut before) = (Vec::new(), 0, 0);
+    for line in &lines {
+        let (client, time) = (line["client"].as_u64().unwrap(), line["time"].as_u64().unwrap());
+        assert!(time >= before && !unknown.contains(&client), "{line}");
+        before = time;
+        if line["type"] == "invoke" {
+            assert!(open.insert(client, line).is_none(), "{line}");
+            commands += u64::from(line["op"] != "read");
+            continue;
+        }
+        let begun = open.remove(&client).unwrap();
+        assert_eq!((&begun["op"], &begun["key"]), (&line["op"], &line["key"]));
+        match line["type"].as_str().unwrap() {
+            "ok" => assert!(!line["value"].is_null()),
+            "fail" => {}
+            "info" => unknown.push(client),
+            other => panic!("{other}"),
+        }
+    }
+    assert!(open.is_empty());
+    assert_eq!(commands, 300);
+    assert!(lines.iter().any(|line| line["op"] == "read" && line["type"] == "ok"));
+}
+
 #[test]
 fn a_sweep_counts_its_runs_and_their_faults() {
     let output = quoring(&["sweep", "--seeds", "1..6", "--nodes", "3", "--entries", "100", "--jobs", "2", "--json"]);
@@ -133,13 +170,14 @@ fn a_sweep_counts_its_runs_and_their_faults() {
 
 #[test]
 fn bad_usage_is_one_clear_line_and_exit_code_2() {
-    let wrong: [&[&str]; 12] = [
+    let wrong: [&[&str]; 13] = [
         &["run", "--nodes", "0"],
         &["run", "--nodes", "33"],
         &["run", "--seed", "-1"],
         &["run", "--entries", "many"],
         &["run", "--faults", "some"],
         &["run", "--colour"],
+        &["run", "--entries", "1", "--history", "/no/such/folder/file"],
         &["sweep", "--seeds", "9..1"],
         &["sweep", "--seeds", "9"],
         &["sweep"],

@@ -6,7 +6,7 @@ use quoring_sim::{Checker, Options, Planted, RingSize, Viewers, Workload, run};
 const SEEDS: u64 = 200;
 
 /// Each fault, and the checker that must see it.
-const FAULTS: [(Planted, Checker); 23] = [
+const FAULTS: [(Planted, Checker); 27] = [
     (Planted::Core(Core::VoteTwice), Checker::ElectionSafety),
     (Planted::Core(Core::AnswerBeforeDurable), Checker::Promise),
     (Planted::Core(Core::VoteForOlderLog), Checker::LeaderCompleteness),
@@ -20,10 +20,14 @@ const FAULTS: [(Planted, Checker); 23] = [
     (Planted::Core(Core::InstallStale), Checker::Snapshots),
     (Planted::Core(Core::PurgeUncovered), Checker::Snapshots),
     (Planted::Core(Core::SkipRestore), Checker::StateMachineSafety),
+    (Planted::Core(Core::StaleLease), Checker::Linearizability),
+    (Planted::Core(Core::StreamGap), Checker::Streams),
+    (Planted::Core(Core::ApplyTwice), Checker::Sessions),
     (Planted::Allocate, Checker::ConstantMemory),
     (Planted::Panic, Checker::NoPanic),
     (Planted::SkipEntry, Checker::StateMachineSafety),
     (Planted::AnswerOfAnother, Checker::Linearizability),
+    (Planted::AnswerOfAnotherItem, Checker::Streams),
     (Planted::EagerDesk, Checker::AcknowledgedIsDurable),
     (Planted::LyingStore, Checker::Promise),
     (Planted::ForgetfulStore, Checker::Recovery),

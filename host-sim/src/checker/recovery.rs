@@ -90,13 +90,13 @@ mod tests {
     }
 
     fn unsettled() -> Unsettled {
-        let batch = [record(Kind::Vote, 2, 0, b"", 0x81), record(Kind::Command, 2, 3, b"x", 0)].concat();
+        let batch = [record(Kind::Vote, 2, 5, b"", 0x81), record(Kind::Command, 2, 3, b"x", 0)].concat();
         Unsettled { batch, snapshot: Some(snapshot(2, 1)) }
     }
 
     fn found(terms: &[u32], term: u32, vote: u8) -> Findings {
         let entries = terms.iter().map(|&term| command(term, "x")).collect();
-        Findings { term, vote, snapshot: None, start: 0, entries }
+        Findings { term, vote, boot: if term > 1 { 5 } else { 0 }, snapshot: None, start: 0, entries }
     }
 
     fn judge(found: &Findings) -> Result<(usize, bool), String> {
@@ -121,6 +121,8 @@ mod tests {
             found(&[1, 1], 1, 0x81),
             Findings { snapshot: Some(snapshot(1, 1)), ..found(&[1, 1], 1, 0) },
             Findings { start: 1, ..found(&[1], 1, 0) },
+            Findings { boot: 4, ..found(&[1, 1], 2, 0x81) },
+            Findings { boot: 1, ..found(&[1, 1], 1, 0) },
         ];
         for found in wrong {
             assert!(judge(&found).is_err(), "{found:?}");
