@@ -69,9 +69,18 @@ pub(crate) enum Query {
 /// What a command does. Its answer is the register's value afterwards, or the number of lines.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Op<'b> {
-    Put { register: u8, value: u64 },
-    Get { register: u8 },
-    CompareAndSet { register: u8, expected: u64, value: u64 },
+    Put {
+        register: u8,
+        value: u64,
+    },
+    Get {
+        register: u8,
+    },
+    CompareAndSet {
+        register: u8,
+        expected: u64,
+        value: u64,
+    },
     Line(&'b [u8]),
     /// Nothing; nodes that are strict refuse it.
     Forbidden,
@@ -416,7 +425,10 @@ mod tests {
             assert_eq!(admit(&bytes).is_err(), op == Op::Forbidden);
             let mut first = Vec::new();
             Command { via: Via::Proposal, ..command }.encode(&mut first);
-            assert_eq!((Command::sent(&first, via), Command::essence(&first)), (bytes.clone(), Command::essence(&bytes)));
+            assert_eq!(
+                (Command::sent(&first, via), Command::essence(&first)),
+                (bytes.clone(), Command::essence(&bytes))
+            );
             assert!((0..LINE_HEADER).all(|len| Command::decode(&bytes[..len]).is_none()));
         }
         for effect in [Effect::Done(1 << 40), Effect::Already, Effect::Expected(17), Effect::None] {
@@ -431,7 +443,8 @@ mod tests {
         let mut application = Application::new(3);
         for (index, sequence) in (1..).zip(0..5) {
             let mut command = Vec::new();
-            Command { client: 1, sequence, via: Via::Proposal, op: Op::Put { register: 2, value: 7 + index } }.encode(&mut command);
+            Command { client: 1, sequence, via: Via::Proposal, op: Op::Put { register: 2, value: 7 + index } }
+                .encode(&mut command);
             application.apply(index, &command);
         }
         let mut line = Vec::new();

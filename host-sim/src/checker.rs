@@ -18,8 +18,9 @@ mod stream;
 use std::fmt;
 
 use allocation_counter::AllocationInfo;
+use quoring::SessionId;
 use quoring::store::mock;
-use quoring_core::{ClientId, Event, RequestId, Snapshot, Status};
+use quoring_core::{Event, RequestId, Snapshot, Status};
 use quoring_ring::{Kind, RecordError, Records};
 
 use self::apply::Apply;
@@ -531,7 +532,9 @@ impl Oracle {
         answer: Option<&[u8; REPLY]>,
     ) {
         let claimed = answer.and_then(|answer| Some(Reply::decode(answer)?.index));
-        if let Some((index, term)) = place.map(|(index, term)| (index, Some(term))).or(claimed.map(|index| (index, None))) {
+        if let Some((index, term)) =
+            place.map(|(index, term)| (index, Some(term))).or(claimed.map(|index| (index, None)))
+        {
             let verdict = self.commit.acknowledges(index, term);
             self.judge(Checker::AcknowledgedIsDurable, now, node, verdict);
         }
@@ -564,19 +567,19 @@ impl Oracle {
     }
 
     /// The node opens a session, in that life of its own.
-    pub(crate) fn opens(&mut self, now: Micros, node: usize, session: ClientId, life: u64) {
+    pub(crate) fn opens(&mut self, now: Micros, node: usize, session: SessionId, life: u64) {
         let verdict = self.sessions.names(session, node as u64, life);
         self.judge(Checker::Sessions, now, node, verdict);
     }
 
     /// The node tells a client that its session has expired.
-    pub(crate) fn expires(&mut self, now: Micros, node: usize, session: ClientId) {
+    pub(crate) fn expires(&mut self, now: Micros, node: usize, session: SessionId) {
         let verdict = self.sessions.expires(session);
         self.judge(Checker::Sessions, now, node, verdict);
     }
 
     /// The node tells a client that a later command took the place of this one.
-    pub(crate) fn supersedes(&mut self, now: Micros, node: usize, session: ClientId, number: u32) {
+    pub(crate) fn supersedes(&mut self, now: Micros, node: usize, session: SessionId, number: u32) {
         let verdict = self.sessions.supersedes(session, number);
         self.judge(Checker::Sessions, now, node, verdict);
     }

@@ -55,7 +55,7 @@ pub(crate) struct Whims {
     pub(crate) offending: u32,
     /// Give up a session or stream for no reason, or ask for an answer again.
     pub(crate) forgetting: u32,
-    /// Read.
+    /// Read; more than a million are more reads than commands.
     pub(crate) reading: u32,
 }
 
@@ -214,7 +214,8 @@ impl Clients {
             let (sequence, attempts, state) = (client.next, 0, State::Waiting(0));
             client.window.push_back(Begun { sequence, command, process, attempts, elections, state });
             client.next += 1;
-            if client.prng.chance(scene.whims.reading) {
+            let Whims { reading, .. } = scene.whims;
+            for _ in 0..reading / 1_000_000 + u32::from(client.prng.chance(reading % 1_000_000)) {
                 client.begin_read(world, scene);
             }
         }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::task::{Poll, Waker};
 
 use allocation_counter::opt_out;
-use quoring::ClientId;
+use quoring::SessionId;
 
 use crate::application::{Query, REPLY};
 use crate::event::Event;
@@ -66,7 +66,7 @@ pub(crate) enum Manner {
     /// Proposed at the leader.
     Proposal,
     /// As this command of a session.
-    Session { session: ClientId, number: u32 },
+    Session { session: SessionId, number: u32 },
     /// As this item of a stream.
     Item { stream: u32, item: u32 },
 }
@@ -85,7 +85,7 @@ pub(crate) enum Outcome {
     /// Applied, with this answer of the application; it need not give one.
     Applied(Option<[u8; REPLY]>),
     /// The client has a session with this name.
-    Session(ClientId),
+    Session(SessionId),
     /// The client has a stream.
     Stream,
     /// The stream was closed, or leadership handed over.

@@ -178,7 +178,7 @@ impl Swarm {
             weights[FREEZE] = 0;
         }
         let clients = &mut Prng::new(seed, "whims of clients");
-        let [offending, forgetting, reading] = [20_000, 100_000, 600_000]
+        let [offending, forgetting, reading] = [20_000, 100_000, 3_000_000]
             .map(|most| if clients.below(5) == 0 { 0 } else { clients.octaves(most / 50, most) as u32 });
         let lax = if clients.below(2) == 0 { 0 } else { clients.next() as u32 };
         let strikes = prng.between(1, 5);

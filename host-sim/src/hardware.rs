@@ -27,7 +27,7 @@ const HEADER: u32 = 64;
 /// So many frames of records fit a log at least, however they are batched.
 const ROOM: u32 = 4;
 /// Bytes of the sessions before the application's state in a snapshot, at most.
-const TABLE: usize = 3 + SESSIONS * (21 + quoring::ANSWER);
+const TABLE: usize = 3 + SESSIONS * (25 + quoring::ANSWER);
 /// Pages of a log at most.
 pub(crate) const LOG_PAGES: u32 = 32;
 

@@ -6,9 +6,7 @@ use std::task::Poll;
 
 use allocation_counter::{measure, opt_out};
 use embassy_sync::blocking_mutex::raw::NoopRawMutex;
-use quoring::{
-    Committed, Config, Entry, Event, Halt, Node, Platform, Resources, StartError, Step, Tasks as Drivers,
-};
+use quoring::{Committed, Config, Entry, Event, Halt, Node, Platform, Resources, StartError, Step, Tasks as Drivers};
 
 use crate::application::{REPLY, Reply, digest};
 use crate::clock::SimClock;
@@ -199,11 +197,7 @@ impl World {
         }
     }
 
-    fn apply<const RECORD: usize>(
-        &self,
-        node: usize,
-        entry: &Entry<'_, '_, SimPlatform<RECORD>>,
-    ) -> Option<Reply> {
+    fn apply<const RECORD: usize>(&self, node: usize, entry: &Entry<'_, '_, SimPlatform<RECORD>>) -> Option<Reply> {
         let (application, oracle) = (&mut *self.applications[node].borrow_mut(), &mut *self.oracle.borrow_mut());
         let (index, term, command) = (entry.index().0, entry.term().0, entry.command());
         oracle.applies(self.now(), node, (index, term), entry.request(), command);

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 use allocation_counter::opt_out;
 use embassy_futures::select::{Either, select};
 use quoring::{
-    ClientId, Halt, Lost, Node, NodeId, Pending, ProposalError, ProposeError, ReadError, Role, SessionError,
+    Halt, Lost, Node, NodeId, Pending, ProposalError, ProposeError, ReadError, Role, SessionError, SessionId,
     TransferError,
 };
 use quoring_core::{LogIndex, Term};
@@ -138,7 +138,7 @@ async fn perform<const RECORD: usize>(
         Ask::Apply(Manner::Session { session, number }, command) => {
             match node.resume_session(*session, *number).propose(command).await {
                 Ok(answer) => world.acknowledges(id, ask, None, &answer),
-                Err(error) => world.fails(id, (*session, *number), error),
+                Err(error) => world.fails(id, Some((*session, *number)), error),
             }
         }
         Ask::Apply(_, command) => match node.propose(command).await {
@@ -148,7 +148,7 @@ async fn perform<const RECORD: usize>(
         },
         Ask::OpenSession => match node.session().await {
             Ok(session) => world.opens_session(birth, session.id()),
-            Err(error) => world.fails(id, (ClientId::NONE, 0), error),
+            Err(error) => world.fails(id, None, error),
         },
         Ask::Read(query, number) => read(birth, node, (*query, *number), request).await,
         Ask::Transfer(to) => {
@@ -211,7 +211,7 @@ impl World {
         Outcome::Read { value, index: applied.max(wanted.0) }
     }
 
-    fn opens_session(&self, birth: &Birth, session: ClientId) -> Outcome {
+    fn opens_session(&self, birth: &Birth, session: SessionId) -> Outcome {
         self.act(Action::SessionsOpened);
         self.trace(Source::Node(birth.node), "session", format_args!("{session} is open"));
         opt_out(|| self.oracle.borrow_mut().opens(self.now(), birth.node, session, birth.life));
@@ -247,24 +247,24 @@ impl World {
     }
 
     /// What a client is told whose command in a session has no answer.
-    fn fails(&self, id: usize, (session, number): (ClientId, u32), error: SessionError) -> Outcome {
+    fn fails(&self, id: usize, session: Option<(SessionId, u32)>, error: SessionError) -> Outcome {
         let now = self.now();
-        match error {
-            SessionError::TooLarge { .. } => Outcome::Refused,
-            SessionError::Rejected(_) => self.rejects(id),
-            SessionError::TooManyPending => Outcome::Busy,
-            SessionError::Expired => {
+        match (error, session) {
+            (SessionError::TooLarge { .. }, _) => Outcome::Refused,
+            (SessionError::Rejected(_), _) => self.rejects(id),
+            (SessionError::TooManyPending, _) => Outcome::Busy,
+            (SessionError::Expired, Some((session, _))) => {
                 self.act(Action::SessionsExpired);
                 self.trace(Source::Node(id), "session", format_args!("{session} has expired"));
                 opt_out(|| self.oracle.borrow_mut().expires(now, id, session));
                 Outcome::Expired
             }
-            SessionError::Superseded => {
+            (SessionError::Superseded, Some((session, number))) => {
                 opt_out(|| self.oracle.borrow_mut().supersedes(now, id, session, number));
                 Outcome::Unknown
             }
-            SessionError::Halted => Outcome::Disconnected,
-            error => {
+            (SessionError::Halted, _) => Outcome::Disconnected,
+            (error, _) => {
                 opt_out(|| self.oracle.borrow_mut().stops(now, id, &format!("a session failed: {error}")));
                 Outcome::Disconnected
             }

@@ -4,8 +4,8 @@ use std::rc::Rc;
 
 use allocation_counter::opt_out;
 use embassy_futures::block_on;
-use quoring::store::paged::{self, PagedLog};
 use quoring::store::ReadError;
+use quoring::store::paged::{self, PagedLog};
 use quoring::{LogStore, SnapshotError, Space};
 use quoring_core::{EntryId, LogIndex, Recovery, Snapshot};
 use quoring_ring::{Checksum, DEFAULT_CRC32C, HEADER, Header, Kind, Record, Records, extend};
@@ -337,7 +337,9 @@ pub(crate) fn summary(findings: &Result<Findings, String>) -> String {
         Ok(Findings { term, vote, boot, snapshot, start, entries }) => {
             let covered = snapshot.map_or(0, |snapshot| snapshot.last.index.0);
             let last = start + entries.len() as u64;
-            format!("in all: entries {start} to {last}, a snapshot up to {covered}, term {term}, vote {vote:#04x}, boot {boot}")
+            format!(
+                "in all: entries {start} to {last}, a snapshot up to {covered}, term {term}, vote {vote:#04x}, boot {boot}"
+            )
         }
         Err(error) => error.clone(),
     }

@@ -105,7 +105,9 @@ fn run_reports_what_happened_as_json() {
     ] {
         assert!(report["faults"][fault].is_u64(), "{fault}");
     }
-    for action in ["streams_at_follower", "items_forwarded", "sessions_expired", "reads_at_follower", "transfers", "boots"] {
+    for action in
+        ["streams_at_follower", "items_forwarded", "sessions_expired", "reads_at_follower", "transfers", "boots"]
+    {
         assert!(report["clients"][action].is_u64(), "{action}");
     }
     assert_eq!((&report["seed"], &report["committed"], &report["applied_min"]), (&7.into(), &500.into(), &500.into()));

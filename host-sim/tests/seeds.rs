@@ -26,6 +26,20 @@ fn twenty_seeds_in_a_row_are_clean_and_meet_every_kind_of_fault_and_of_client() 
     assert!(missed.is_empty(), "{missed:?} did not occur");
 }
 
+/// covers: C6, C11, R15, S6
+#[test]
+fn seeds_that_once_found_a_fault_in_the_way_of_clients_are_clean() {
+    // A session was called expired by a node that had restored a snapshot from before its opening.
+    [17, 45, 78].into_iter().for_each(|seed| drop(clean(&options(seed, 5, 2000))));
+    // A command took effect in a session of which its client was told that it had expired.
+    clean(&options(87, 5, 2000));
+    // A leader lost power with its boot number, of which others had entries already.
+    clean(&options(1, 2, 200));
+    clean(&Options { ring: RingSize::Wide, ..options(18, 7, 500) });
+    // A snapshot did not fit beside the sessions.
+    [186, 373, 481].into_iter().for_each(|seed| drop(clean(&options(seed, 5, 2000))));
+}
+
 /// covers: P8, P10, P11, P12, R6
 #[test]
 fn a_ring_that_is_always_full_stops_nothing() {

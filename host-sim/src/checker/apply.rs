@@ -161,8 +161,13 @@ mod tests {
 
     #[test]
     fn a_command_that_is_skipped_changed_uncommitted_or_not_durable_is_wrong() {
-        let wrong =
-            [(0, 3, command(2, "x")), (0, 1, command(1, "y")), (0, 4, command(2, "x")), (2, 1, command(1, "x")), (0, 2, Entry::new(2, Kind::NoOp, b""))];
+        let wrong = [
+            (0, 3, command(2, "x")),
+            (0, 1, command(1, "y")),
+            (0, 4, command(2, "x")),
+            (2, 1, command(1, "x")),
+            (0, 2, Entry::new(2, Kind::NoOp, b"")),
+        ];
         for (node, index, entry) in wrong {
             let (logs, commit, sessions, mut apply) = setting();
             let seen = (logs.of(node), &commit, &sessions);

@@ -78,12 +78,13 @@ impl History {
         if effect == Effect::None {
             return Ok(());
         }
-        let begun =
-            self.commands.get_mut(&(client, sequence)).filter(|begun| begun.essence == Command::essence(bytes));
+        let begun = self.commands.get_mut(&(client, sequence)).filter(|begun| begun.essence == Command::essence(bytes));
         let begun = begun.ok_or_else(|| format!("entry {index} is no command that client {client} has begun"))?;
         if let Effect::Done(_) = effect {
             if let Some(first) = begun.index.replace(index) {
-                return Err(format!("command {sequence} of client {client} took effect at {first} and again at {index}"));
+                return Err(format!(
+                    "command {sequence} of client {client} took effect at {first} and again at {index}"
+                ));
             }
             if index <= begun.floor {
                 return Err(format!(
@@ -100,7 +101,10 @@ impl History {
         let shown =
             self.entries.get(&index).ok_or_else(|| format!("answered entry {index}, which nobody has applied"))?;
         if shown.command != digest(0, command) {
-            return Err(format!("gave a command the answer to entry {index}, which is another: {:?}", Reply::decode(answer)));
+            return Err(format!(
+                "gave a command the answer to entry {index}, which is another: {:?}",
+                Reply::decode(answer)
+            ));
         }
         if shown.reply == *answer {
             return Ok(());
@@ -280,7 +284,8 @@ mod tests {
         history.returns(0, 0).unwrap();
         history.begins_read(1, 1);
         history.applies(2, &put(0, 1, 8)).unwrap();
-        let reads = |history: &History, number, index, value| history.reads((1, number), index, query, Some(value)).is_ok();
+        let reads =
+            |history: &History, number, index, value| history.reads((1, number), index, query, Some(value)).is_ok();
         assert!(reads(&history, 0, 0, 0) && reads(&history, 0, 1, 7) && reads(&history, 1, 2, 8));
         assert!(!reads(&history, 1, 0, 0), "stale");
         assert!(!reads(&history, 1, 1, 8) && !reads(&history, 1, 2, 7), "of another state");

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use quoring::SessionId;
 use quoring_core::{ClientId, RequestId};
 use quoring_ring::Kind;
 
@@ -19,7 +20,7 @@ pub(crate) struct Sessions {
     /// The entries that are not for applications.
     passed: Vec<u64>,
     /// Where each command took effect.
-    effects: HashMap<(ClientId, u32), u64>,
+    effects: HashMap<(SessionId, u32), u64>,
     /// In which life of its node each name was given.
     names: HashMap<ClientId, u64>,
     /// The life of the node that used this boot number for a name.
@@ -28,6 +29,7 @@ pub(crate) struct Sessions {
 
 #[derive(Clone, Copy)]
 struct Session {
+    opened: u32,
     used: u64,
     last: u32,
 }
@@ -63,7 +65,8 @@ impl Sessions {
         let RequestId { client, sequence, table } = *request;
         if sequence == 0 {
             if table > 0 {
-                self.open.entry(client).or_insert(Session { used: 0, last: 0 }).used = index;
+                let new = Session { opened: index as u32, used: 0, last: 0 };
+                self.open.entry(client).or_insert(new).used = index;
             }
             while self.open.len() > table as usize && table > 0 {
                 let oldest = self.open.iter().min_by_key(|(_, session)| session.used).map(|(&client, _)| client);
@@ -72,8 +75,8 @@ impl Sessions {
             return false;
         }
         match self.open.get_mut(&client) {
-            Some(session) if sequence > session.last => {
-                *session = Session { used: index, last: sequence };
+            Some(session) if session.opened == table && sequence > session.last => {
+                (session.used, session.last) = (index, sequence);
                 true
             }
             _ => false,
@@ -82,45 +85,54 @@ impl Sessions {
 
     /// The first application is given the request in entry `index`.
     pub(crate) fn applies(&mut self, index: u64, request: &RequestId) -> Verdict {
-        let RequestId { client, sequence, .. } = *request;
-        match self.effects.insert((client, sequence), index) {
+        let RequestId { client, sequence, table } = *request;
+        let session = SessionId { client, opened: table };
+        match self.effects.insert((session, sequence), index) {
             None => Ok(()),
-            Some(first) => Err(format!("command {sequence} of session {client} took effect at {first} and again at {index}")),
+            Some(first) => {
+                Err(format!("command {sequence} of session {session} took effect at {first} and again at {index}"))
+            }
         }
     }
 
     /// A client is told the answer to a command: where it took effect, which is where the answer must be from.
-    pub(crate) fn answers(&self, client: ClientId, sequence: u32, claimed: Option<u64>) -> Result<u64, String> {
+    pub(crate) fn answers(&self, session: SessionId, sequence: u32, claimed: Option<u64>) -> Result<u64, String> {
         let index = *self
             .effects
-            .get(&(client, sequence))
-            .ok_or_else(|| format!("answered command {sequence} of session {client}, which never took effect"))?;
+            .get(&(session, sequence))
+            .ok_or_else(|| format!("answered command {sequence} of session {session}, which never took effect"))?;
         match claimed {
             Some(other) if other != index => Err(format!(
-                "gave command {sequence} of session {client} the answer to entry {other}; it took effect at {index}"
+                "gave command {sequence} of session {session} the answer to entry {other}; it took effect at {index}"
             )),
             _ => Ok(index),
         }
     }
 
     /// A client is told that its session has expired.
-    pub(crate) fn expires(&self, client: ClientId) -> Verdict {
-        match self.open.get(&client) {
+    pub(crate) fn expires(&self, session: SessionId) -> Verdict {
+        match self.get(session) {
             None => Ok(()),
-            Some(_) => Err(format!("told a client that session {client} has expired, which is open")),
+            Some(_) => Err(format!("told a client that session {session} has expired, which is open")),
         }
     }
 
     /// A client is told that a later command took the place of this one, which is the newest of its session.
-    pub(crate) fn supersedes(&self, client: ClientId, sequence: u32) -> Verdict {
-        match self.open.get(&client) {
-            Some(session) if session.last > sequence => Ok(()),
-            _ => Err(format!("told a client that command {sequence} of session {client} is superseded, which it is not")),
+    pub(crate) fn supersedes(&self, session: SessionId, sequence: u32) -> Verdict {
+        match self.get(session) {
+            Some(Session { last, .. }) if *last > sequence => Ok(()),
+            _ => Err(format!(
+                "told a client that command {sequence} of session {session} is superseded, which it is not"
+            )),
         }
     }
 
+    fn get(&self, session: SessionId) -> Option<&Session> {
+        self.open.get(&session.client).filter(|open| open.opened == session.opened)
+    }
+
     /// A node's client has this name, which it was given in that life of the node (R15).
-    pub(crate) fn names(&mut self, client: ClientId, node: u64, life: u64) -> Verdict {
+    pub(crate) fn names(&mut self, SessionId { client, .. }: SessionId, node: u64, life: u64) -> Verdict {
         if client.node().map(|of| u64::from(of.get())) != Some(node) {
             return Err(format!("opened session {client}, which is another node's name"));
         }
@@ -148,28 +160,33 @@ mod tests {
         sessions.is_lent(index)
     }
 
+    fn named(client: u64, opened: u32) -> SessionId {
+        SessionId { client: ClientId(client), opened }
+    }
+
     #[test]
     fn a_command_is_lent_once_and_only_while_its_session_is_open() {
         let mut sessions = Sessions::default();
         assert!(!commit(&mut sessions, 1, request(7, 1, 0)), "never opened");
         assert!(!commit(&mut sessions, 2, request(7, 0, 2)));
-        assert!(commit(&mut sessions, 3, request(7, 1, 0)));
-        assert!(!commit(&mut sessions, 4, request(7, 1, 0)), "again");
-        assert!(commit(&mut sessions, 5, request(7, 3, 0)));
-        assert!(!commit(&mut sessions, 6, request(7, 2, 0)), "late");
-        assert!(sessions.expires(ClientId(7)).is_err());
-        assert_eq!([sessions.supersedes(ClientId(7), 2), sessions.expires(ClientId(8))], [Ok(()), Ok(())]);
-        assert!(sessions.supersedes(ClientId(7), 3).is_err());
+        assert!(commit(&mut sessions, 3, request(7, 1, 2)));
+        assert!(!commit(&mut sessions, 4, request(7, 1, 2)), "again");
+        assert!(commit(&mut sessions, 5, request(7, 3, 2)));
+        assert!(!commit(&mut sessions, 6, request(7, 2, 2)), "late");
+        assert!(!commit(&mut sessions, 7, request(7, 4, 1)), "of another session");
+        assert!(sessions.expires(named(7, 2)).is_err());
+        assert_eq!([sessions.supersedes(named(7, 2), 2), sessions.expires(named(7, 1))], [Ok(()), Ok(())]);
+        assert!(sessions.supersedes(named(7, 2), 3).is_err());
     }
 
     #[test]
     fn the_session_used_longest_ago_makes_place() {
         let mut sessions = Sessions::default();
-        for (index, wanted) in (1..).zip([request(1, 0, 2), request(2, 0, 2), request(1, 1, 0), request(3, 0, 2)]) {
+        for (index, wanted) in (1..).zip([request(1, 0, 2), request(2, 0, 2), request(1, 1, 1), request(3, 0, 2)]) {
             commit(&mut sessions, index, wanted);
         }
         assert_eq!(sessions.open.keys().map(|client| client.0).collect::<Vec<_>>(), [1, 3]);
-        assert!(!commit(&mut sessions, 5, request(2, 1, 0)) && commit(&mut sessions, 6, request(1, 2, 0)));
+        assert!(!commit(&mut sessions, 5, request(2, 1, 2)) && commit(&mut sessions, 6, request(1, 2, 1)));
         commit(&mut sessions, 7, request(4, 0, 1));
         assert_eq!(sessions.open.keys().map(|client| client.0).collect::<Vec<_>>(), [4]);
     }
@@ -177,13 +194,14 @@ mod tests {
     #[test]
     fn a_second_effect_a_wrong_answer_and_a_name_given_twice_are_refused() {
         let mut sessions = Sessions::default();
-        assert_eq!(sessions.applies(5, &request(1, 1, 0)), Ok(()));
-        assert!(sessions.applies(6, &request(1, 1, 0)).is_err());
-        let answers = |claimed| Sessions { effects: HashMap::from([((ClientId(1), 1), 5)]), ..Sessions::default() }
-            .answers(ClientId(1), 1, claimed);
-        assert_eq!([answers(Some(5)), answers(None)], [Ok(5), Ok(5)]);
-        assert!(answers(Some(6)).is_err() && sessions.answers(ClientId(1), 2, None).is_err());
-        let name = |boot: u64, number| ClientId(3 << 56 | boot << 24 | number);
+        assert_eq!(sessions.applies(5, &request(1, 1, 3)), Ok(()));
+        assert_eq!([5, 6].map(|claimed| sessions.answers(named(1, 3), 1, Some(claimed)).is_ok()), [true, false]);
+        assert_eq!(
+            (sessions.answers(named(1, 3), 1, None), sessions.answers(named(1, 3), 2, None).is_err()),
+            (Ok(5), true)
+        );
+        assert!(sessions.applies(6, &request(1, 1, 3)).is_err());
+        let name = |boot: u64, number| named(3 << 56 | boot << 24 | number, 9);
         assert_eq!([sessions.names(name(1, 1), 3, 4), sessions.names(name(1, 2), 3, 4)], [Ok(()), Ok(())]);
         assert!(sessions.names(name(1, 2), 3, 4).is_err(), "the name");
         assert!(sessions.names(name(1, 3), 3, 5).is_err(), "the boot number");

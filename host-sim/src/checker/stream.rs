@@ -26,7 +26,9 @@ impl Streams {
         }
         *next += 1;
         match end {
-            Some(end) if item >= *end => Err(format!("item {item} of stream {stream} took effect; item {end} is not stored")),
+            Some(end) if item >= *end => {
+                Err(format!("item {item} of stream {stream} took effect; item {end} is not stored"))
+            }
             _ => Ok(()),
         }
     }
@@ -44,7 +46,11 @@ impl Streams {
     /// The sender of an item is told that it took effect.
     pub(crate) fn answers(&self, stream: u32, item: u32) -> Verdict {
         let next = self.0.get(&stream).map_or(0, |stream| stream.next);
-        if item < next { Ok(()) } else { Err(format!("answered item {item} of stream {stream}, which never took effect")) }
+        if item < next {
+            Ok(())
+        } else {
+            Err(format!("answered item {item} of stream {stream}, which never took effect"))
+        }
     }
 }
 

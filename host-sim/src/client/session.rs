@@ -12,12 +12,12 @@ use crate::application::{Command, Query, REPLY, Via};
 use crate::desk::{Answer, Ask, Manner, Outcome};
 use crate::tally::Action;
 use crate::world::World;
-use quoring::ClientId;
+use quoring::SessionId;
 
 /// A client's session.
 #[derive(Default)]
 pub(super) struct Session {
-    open: Option<ClientId>,
+    open: Option<SessionId>,
     /// The number of the next command, beginning with 1.
     next: u32,
     /// The number of the present one.
