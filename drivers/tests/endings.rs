@@ -424,3 +424,23 @@ fn a_session_is_opened_and_expires_under_its_client_in_a_snapshot_while_the_wind
         assert!(opening.is_done(), "it waits for an entry that is gone");
     });
 }
+
+/// The leader leads on, with the rest of its quorum, so no election ends the wait.
+///
+/// covers: R7, C6, C12
+#[test]
+fn a_reader_and_a_command_whose_leader_does_not_hear_this_node_learn_so() {
+    let cluster = small();
+    cluster.run(async {
+        let (leader, [follower, _]) = cluster.roles().await;
+        let mut stream = cluster.node(follower).stream().await.unwrap();
+        cluster.idle().await;
+        cluster.links().cut(follower, leader);
+        let node = cluster.node(follower);
+        let reader = cluster.client(async move { node.read().await });
+        let sent = cluster.client(async move { stream.send(b"x").await.unwrap().await });
+        cluster.sleep(Duration::from_millis(3000)).await;
+        assert_eq!(reader.outcome(), Err(ReadError::NoLeader));
+        assert_eq!(sent.outcome(), Err(Lost::LeadershipLost));
+    });
+}
