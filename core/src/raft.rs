@@ -3,7 +3,7 @@
 mod boot;
 mod election;
 mod follower;
-mod forward;
+mod intake;
 mod leader;
 mod propose;
 mod read;
@@ -12,29 +12,30 @@ mod store_room;
 mod timers;
 mod transfer;
 mod transmit;
+mod window;
 
 use core::fmt;
 
 use heapless::Deque;
 use quoring_ring::{Checksum, Position, Writer, record_size};
 
-pub use self::forward::{Closed, ForwardError, WindowError, WindowState, WindowStatus};
 pub use self::propose::{ProposeError, command_limit};
 pub use self::read::{ReadError, ReadRound};
 pub use self::snapshot::{Chunk, ChunkBatch, Stored};
 pub use self::transfer::TransferError;
 pub use self::transmit::{RingBatch, StoreBatch, Transmit};
+pub use self::window::{Closed, ForwardError, WindowError, WindowState, WindowStatus};
 
-pub(crate) use self::forward::PeerIntake;
+pub(crate) use self::intake::PeerIntake;
 pub(crate) use self::read::Reading;
 
 use self::follower::Following;
-use self::forward::Window;
 use self::leader::Leading;
 use self::read::Rounds;
 use self::snapshot::Snapshots;
 use self::store_room::StoreRoom;
 use self::timers::Timers;
+use self::window::Window;
 use crate::config::{Config, ConfigError};
 use crate::event::{Event, Refusals, Role, Status};
 use crate::members::NodeSet;

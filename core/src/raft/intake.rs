@@ -1,0 +1,189 @@
+//! What followers forward, as their leader takes it: in order, batch by batch, each whole or not at all (C1, C4). The follower's side is in `window.rs`.
+
+use quoring_ring::{Kind, record_size};
+
+use super::{ProposeError, Raft, Rule, count};
+use crate::capabilities::Capabilities;
+use crate::event::Role;
+use crate::progress::Due;
+use crate::request::{ClientId, RequestId};
+use crate::types::{Instant, NodeId};
+use crate::wire::{Forward, ForwardAnswer, Intake, Item, Items};
+
+/// A leader's side of a follower's window.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PeerIntake {
+    client: ClientId,
+    /// Items below this number have been appended.
+    next: u32,
+    state: Intake,
+    /// There was no room for the next batch, which takes so many bytes and entries.
+    waits: Option<(usize, u32)>,
+    /// There is again.
+    goes_on: bool,
+    /// Whether the follower waits to hear that the window is open,
+    pub(super) is_opening: bool,
+    /// which it does when this round is over.
+    pub(super) round: u64,
+}
+
+impl PeerIntake {
+    pub(crate) const NONE: Self = Self {
+        client: ClientId::NONE,
+        next: 0,
+        state: Intake::Open,
+        waits: None,
+        goes_on: false,
+        is_opening: false,
+        round: 0,
+    };
+}
+
+impl Raft<'_> {
+    /// Whether this node and all peers that have said what they can do know entries that name their client (C9).
+    pub(super) fn all_know_clients(&self) -> bool {
+        let able = |capabilities: Capabilities| capabilities.has(Capabilities::CLIENTS);
+        able(self.config.capabilities) && self.peers.iter().filter_map(|peer| peer.capabilities).all(able)
+    }
+
+    /// For how many sessions this node and all peers that have said so have places.
+    pub(super) fn places_for_sessions(&self) -> u32 {
+        let peers = self.peers.iter().filter_map(|peer| peer.capabilities);
+        peers.chain([self.config.capabilities]).map(Capabilities::sessions).min().unwrap_or(0)
+    }
+
+    /// Commands of the clients of a follower.
+    #[cold]
+    pub(super) fn handle_forward(&mut self, now: Instant, from: NodeId, forward: &Forward<'_>) {
+        if self.role != Role::Leader {
+            return count(&mut self.refusals.stale_answer);
+        }
+        if forward.client.node() != Some(from) {
+            return count(&mut self.refusals.impossible);
+        }
+        let Some(peer) = self.peer(from) else { return };
+        peer.heard_at = now;
+        peer.capabilities = Some(forward.capabilities);
+        let mut intake = peer.intake;
+        if forward.client != intake.client {
+            // The windows of a node are numbered, within a boot and from boot to boot.
+            if forward.client < intake.client || forward.first != 0 || !forward.items.is_empty() {
+                return count(&mut self.refusals.stale_answer);
+            }
+            let round = self.join_round(now);
+            self.leading.introduced.get_or_insert(round);
+            intake = PeerIntake { client: forward.client, is_opening: true, round, ..PeerIntake::NONE };
+        }
+        if intake.is_opening {
+            let sure = self.rounds.is_done(intake.round);
+            return self.keep_intake(from, intake, sure);
+        }
+        if intake.state == Intake::Open {
+            self.take_items(now, forward, &mut intake);
+        }
+        self.keep_intake(from, intake, true);
+    }
+
+    /// Appends the items that come next, batch by batch. The one place where what a client of another node sent is refused, and nothing behind what was
+    /// refused is looked at (C4).
+    fn take_items(&mut self, now: Instant, forward: &Forward<'_>, intake: &mut PeerIntake) {
+        let mut number = forward.first;
+        let mut items = Items::new(forward.items);
+        loop {
+            let batch = items.clone();
+            let Some(len) = items.by_ref().position(|item| !item.more) else { return };
+            let batch = batch.take(len + 1);
+            let all = len as u32 + 1;
+            let (begin, end) = (number, number.wrapping_add(all));
+            number = end;
+            if end.wrapping_sub(intake.next).cast_signed() <= 0 {
+                // A repetition.
+                continue;
+            }
+            let gap = begin != intake.next;
+            if gap && !self.breaks(Rule::StreamGap) {
+                return;
+            }
+            let numbers = (0..all).map(|more| begin.wrapping_add(more));
+            if !batch.clone().zip(numbers).all(|(item, number)| is_from(&item, forward.client, number)) {
+                return count(&mut self.refusals.impossible);
+            }
+            let requests = batch.filter_map(|item| Some((item.kind, RequestId::decode(item.payload)?)));
+            let requests = requests.map(|(kind, (request, command))| (kind, request, command));
+            let size = requests.clone().map(|(_, _, command)| record_size(RequestId::SIZE + command.len())).sum();
+            match self.append_requests(now, requests) {
+                // What came behind a batch that had to wait does not change that.
+                Ok(()) => (intake.next, intake.waits) = (end, None),
+                Err(ProposeError::Rejected(rejection)) => return intake.state = Intake::Rejected(rejection),
+                Err(ProposeError::TooLarge(_)) => return intake.state = Intake::TooLarge,
+                Err(ProposeError::Unsupported) => return intake.state = Intake::Unsupported,
+                Err(_) => {
+                    // There is a frame of them at most.
+                    intake.waits = Some((size, all));
+                    return;
+                }
+            }
+        }
+    }
+
+    fn keep_intake(&mut self, from: NodeId, intake: PeerIntake, answer: bool) {
+        if let Some(peer) = self.peer(from) {
+            peer.intake = intake;
+        }
+        self.intakes_wait = self.peers.iter().any(|peer| peer.intake.waits.is_some());
+        if answer {
+            self.owe(from, Due::FORWARD_ANSWER);
+        }
+    }
+
+    /// Whether a follower's window waits for room.
+    pub const fn intakes_wait(&self) -> bool {
+        self.intakes_wait
+    }
+
+    /// There may be room again for what followers have forwarded: they are told to go on.
+    pub fn resume_intakes(&mut self) {
+        if !self.intakes_wait {
+            return;
+        }
+        for place in 0..self.peers.len() {
+            let waits = self.peers.get(place).and_then(|peer| peer.intake.waits);
+            if !waits.is_some_and(|(size, count)| self.may_take(size, count.into())) {
+                continue;
+            }
+            if let Some(peer) = self.peers.get_mut(place) {
+                (peer.intake.waits, peer.intake.goes_on) = (None, true);
+                peer.due.set(Due::FORWARD_ANSWER);
+                self.ready.insert(peer.node);
+            }
+        }
+        self.intakes_wait = self.peers.iter().any(|peer| peer.intake.waits.is_some());
+    }
+
+    /// What the follower should hear about its window.
+    pub(super) fn forward_answer(&mut self, to: NodeId) -> Option<ForwardAnswer> {
+        let (rounds, able) = (self.rounds, self.all_know_clients());
+        let intake = &mut self.peer(to)?.intake;
+        if intake.is_opening {
+            if !rounds.is_done(intake.round) {
+                return None;
+            }
+            intake.is_opening = false;
+            if !able {
+                intake.state = Intake::Unsupported;
+            }
+        }
+        let goes_on = core::mem::replace(&mut intake.goes_on, false) && intake.state == Intake::Open;
+        let state = if goes_on { Intake::GoOn } else { intake.state };
+        Some(ForwardAnswer { client: intake.client, next: intake.next, state })
+    }
+}
+
+/// Whether the item is what its place says: one of a stream is numbered as the window is, one of a session as its client likes.
+fn is_from(item: &Item<'_>, client: ClientId, number: u32) -> bool {
+    match RequestId::decode(item.payload) {
+        Some((request, _)) if item.kind == Kind::Stream => request.client == client && request.sequence == number,
+        Some((request, _)) => item.kind == Kind::Session && request.client.node().is_some(),
+        None => false,
+    }
+}
