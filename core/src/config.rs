@@ -44,7 +44,8 @@ pub struct Config {
     /// half of the heartbeat interval. A clock that stands still while its machine sleeps or is
     /// moved is none of these. Off by default: then no promise about clocks is made (C12).
     pub lease_drift: Option<u32>,
-    /// What this node offers to do for clients of other nodes; less than all during a rolling upgrade.
+    /// What this node offers to do for clients of other nodes; less than all during a rolling upgrade. The drivers add how many sessions it has places
+    /// for, if it does not say that they are fewer.
     pub capabilities: Capabilities,
     /// Decides about each command of a client before anything of it is stored.
     pub admit: Admit,

@@ -9,7 +9,7 @@ use crate::types::{Duration, Instant, LogIndex, NodeId, Term};
 /// How many appends with entries are tracked on their way to one peer.
 pub const IN_FLIGHT: usize = 16;
 
-/// A peer, in about 250 bytes. Its initial image is all zero.
+/// A peer, in about 450 bytes. Its initial image is all zero.
 #[derive(Debug)]
 pub struct Peer {
     /// Who it is.

@@ -69,7 +69,7 @@ pub struct Raft<'a> {
     term: Term,
     /// For whom this node voted in `term`; never changes within a term once it is set.
     vote: Option<NodeId>,
-    /// How far the record of the three has come.
+    /// How far the record of the two has come.
     recorded: Recorded,
     /// The terms of the log.
     runs: TermRuns,

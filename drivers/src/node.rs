@@ -53,7 +53,7 @@ pub enum ProposeError {
 #[non_exhaustive]
 #[repr(u8)]
 pub enum Lost {
-    /// The node leads no longer. Whether the entry will be committed is not known here.
+    /// Who led when the command was sent leads no longer, or does not answer. Whether the entry will be committed is not known here.
     LeadershipLost,
     /// The node has stopped. Whether the entry will be committed is not known here.
     Halted,
@@ -321,7 +321,7 @@ impl fmt::Display for ProposeError {
 impl fmt::Display for Lost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::LeadershipLost => "the node leads no longer; the outcome is open",
+            Self::LeadershipLost => "who led leads no longer, or does not answer; the outcome is open",
             Self::Halted => "the node has stopped; the outcome is open",
             Self::SessionExpired => "the session has expired; open another",
             Self::NotStored => "the stream broke before the command was stored",

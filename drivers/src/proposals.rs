@@ -38,6 +38,17 @@ pub(crate) struct RequestKey {
     pub(crate) request: RequestId,
 }
 
+impl RequestKey {
+    /// Whether an entry with this request ends the wait for the other. The leader may have lowered how many sessions are kept, which is in what opens one.
+    fn ends(&self, other: &Self) -> bool {
+        let opens = self.request.sequence == 0 && other.request.sequence == 0;
+        let of = |key: &Self| {
+            (key.kind, key.request.client, key.request.sequence, if opens { 0 } else { key.request.table })
+        };
+        of(self) == of(other)
+    }
+}
+
 /// The table; its slots lie in the node's resources.
 pub(crate) struct Proposals<'a> {
     slots: &'a mut [Proposal],
@@ -128,7 +139,7 @@ impl<'a> Proposals<'a> {
 
     /// An entry with this request has been passed: who waits for it gets the outcome.
     pub(crate) fn applied_request(&mut self, key: RequestKey, outcome: &Result<Answer, Lost>) -> Woken {
-        self.complete(|slot| matches!(slot, Proposal::Requested(other) if *other == key).then_some(*outcome))
+        self.complete(|slot| matches!(slot, Proposal::Requested(other) if key.ends(other)).then_some(*outcome))
     }
 
     /// A snapshot took the place of the entries up to `index`, with these `sessions` (R7). A request that is not in it may still come; but a stream's has no answer

@@ -54,7 +54,7 @@ pub enum SessionError {
     },
     /// The application refuses the command before anything of it is stored; unless nodes differ in what they refuse, and an earlier leader had taken it.
     Rejected(Rejection),
-    /// A node of the cluster does not know sessions, or has places for fewer than this one, or this one has no memory for them.
+    /// A node of the cluster does not know sessions, or has no place for any.
     Unsupported,
     /// As many clients wait as the resources have room for: try again when one of them has its answer.
     TooManyPending,
@@ -73,6 +73,8 @@ pub enum SessionError {
 enum Attempt {
     /// Not yet, or where it is lost.
     None,
+    /// Not yet, because this window has to open first.
+    Opening(ClientId),
     /// In this node's own log, as leader of this term.
     Direct(Term),
     /// In this window, under this number, in this term.
@@ -197,7 +199,7 @@ impl Request<'_> {
                 });
             }
             // Until the window has moved, or there is another.
-            Err(_) => {}
+            Err(_) => self.attempt = Attempt::Opening(client),
         }
         Ok(())
     }
@@ -206,6 +208,14 @@ impl Request<'_> {
     fn is_handed_in(&mut self, state: &State<'_>) -> Result<bool, SessionError> {
         Ok(match self.attempt {
             Attempt::None => false,
+            Attempt::Opening(client) => {
+                let window = state.raft.window();
+                if window.client == client && window.state == WindowState::Closed(Closed::Unsupported) {
+                    // Another window would not be opened either.
+                    return Err(SessionError::Unsupported);
+                }
+                false
+            }
             Attempt::Direct(term) => state.raft.leads() == Some(term),
             Attempt::Window(client, number, term) => {
                 let window = state.raft.window();

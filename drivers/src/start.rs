@@ -62,7 +62,10 @@ where
     store.purge(recovered.purgeable());
 
     // What this node was built for is what it tells its peers.
-    let places = config.capabilities.sessions().min(SESSIONS as u32);
+    let places = match config.capabilities.sessions() {
+        0 => SESSIONS as u32,
+        fewer => fewer.min(SESSIONS as u32),
+    };
     config.capabilities = config.capabilities.with_sessions(places as u16);
     let Resources { storage, peers, buffers, proposals, sessions, wakes, shared } = resources;
     let checksum = Checksum::new(config.cluster.0, config.crc);

@@ -211,7 +211,8 @@ impl<'a, P: Platform> Stream<'a, P> {
         self.try_send_batch([command]).map(|[sent]| sent)
     }
 
-    /// Sends commands now: all of them, or none. None at all is fine, and does nothing (C8).
+    /// Sends commands now: all of them, or none. None at all is fine, and does nothing (C8). All of them together, with 20 bytes for each, must fit a frame less 40
+    /// bytes, and half of the ring as records.
     ///
     /// # Errors
     /// See [`SendError`]; nothing was taken.
@@ -428,6 +429,9 @@ impl State<'_> {
         };
         if !is_open {
             return Err(Unsent::Refused(Broken::LeaderLost));
+        }
+        if !self.raft.may_be_batch(commands.iter().map(|command| command.len())) {
+            return Err(Unsent::Refused(Broken::TooLarge));
         }
         let slots = self.proposals.free_slots().ok_or(Unsent::NotReady)?;
         let sequences = (0..).map(|more| first.wrapping_add(more));

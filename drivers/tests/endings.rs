@@ -389,7 +389,7 @@ async fn purge(cluster: &Small, leader: usize) {
     assert!(status.start > last, "{status:?}");
 }
 
-/// R10. The same, while the window has no room for the request when it should be handed in again.
+/// The same, while the window has no room for the request when it should be handed in again.
 ///
 /// covers: P15, R7, C11
 #[test]

@@ -359,3 +359,90 @@ fn a_command_that_is_refused_far_away_takes_no_other_sessions_commands_with_it()
         assert_eq!(cluster.applied(0), commands(&["good"; 3]));
     });
 }
+
+/// A follower's session, where the leader is able and another follower is not.
+///
+/// covers: C11, C9, R7
+#[test]
+fn a_session_is_refused_on_a_follower_whose_leader_is_able_and_another_follower_is_not() {
+    let cluster: Usual = Cluster::new::<256, 64, 16>(|config| {
+        if config.id == node_id(1) {
+            config.capabilities = Capabilities::NONE;
+        }
+    });
+    cluster.run(async {
+        let leader = cluster.leader().await;
+        if leader != 0 {
+            cluster.node(leader).transfer(Some(node_id(0))).await.unwrap();
+        }
+        assert_eq!(cluster.leader().await, 0);
+        let forwards = cluster.links().count(|message| matches!(message, Message::Forward(_)));
+        let node = cluster.node(2);
+        let opening = cluster.client(async move { node.session().await.map(|session| session.id()) });
+        cluster.sleep(Duration::from_millis(300)).await;
+        println!("{} forwards, {} polls, done {}", forwards.get(), opening.polls(), opening.is_done());
+        assert_eq!(opening.outcome(), Err(SessionError::Unsupported));
+    });
+}
+
+/// A node with places for more sessions than the others opens them, while another client of it is served: the cluster keeps as many as all have places for.
+///
+/// covers: C11, C9, R7
+#[test]
+fn a_cluster_keeps_as_many_sessions_as_every_node_has_places_for() {
+    let cluster: Usual = Cluster::new::<256, 64, 16>(|config| {
+        if config.id != node_id(2) {
+            config.capabilities = Capabilities::ALL.with_sessions(4);
+        }
+    });
+    cluster.run(async {
+        let leader = cluster.leader().await;
+        if leader != 0 {
+            cluster.node(leader).transfer(Some(node_id(0))).await.unwrap();
+        }
+        assert_eq!(cluster.leader().await, 0);
+        let mut stream = cluster.node(2).stream().await.unwrap();
+        let mut sessions = Vec::new();
+        for _ in 0..5 {
+            sessions.push(cluster.node(2).session().await.unwrap());
+        }
+        assert_eq!(stream.send(b"item").await.unwrap().await, Ok(answer(1)));
+        assert_eq!(sessions[0].propose(b"first").await, Err(SessionError::Expired));
+        assert_eq!(sessions[1].propose(b"second").await, Ok(answer(2)));
+    });
+}
+
+/// "As long as one says that it is off, the leader that hears so refuses; when the last is up, it does not."
+///
+/// covers: C9
+#[test]
+fn once_the_last_node_is_able_there_are_sessions() {
+    let off = std::rc::Rc::new(std::cell::Cell::new(true));
+    let is_off = std::rc::Rc::clone(&off);
+    let cluster: Usual = Cluster::new::<256, 64, 16>(move |config| {
+        if config.id == node_id(1) && is_off.get() {
+            config.capabilities = Capabilities::NONE;
+        }
+    });
+    cluster.run(async {
+        let leader = cluster.leader().await;
+        if leader != 0 {
+            cluster.node(leader).transfer(Some(node_id(0))).await.unwrap();
+        }
+        assert_eq!(cluster.leader().await, 0);
+        cluster.node(0).read().await.unwrap();
+        cluster.sleep(Duration::from_millis(200)).await;
+        assert_eq!(cluster.node(0).session().await.map(|_| ()), Err(SessionError::Unsupported));
+        off.set(false);
+        cluster.reboot(1);
+        cluster.sleep(Duration::from_millis(2000)).await;
+        assert_eq!(cluster.leader().await, 0);
+        for _ in 0..5 {
+            if cluster.node(0).session().await.is_ok() {
+                return;
+            }
+            cluster.sleep(Duration::from_millis(1000)).await;
+        }
+        panic!("the leader still believes what node 1 said before it was started anew");
+    });
+}

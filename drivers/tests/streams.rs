@@ -790,3 +790,24 @@ fn what_is_given_up_before_it_was_taken_leaves_nothing_behind() {
         assert_eq!(cluster.applied(leader), commands(&["held", "taken", "held", "taken"]));
     });
 }
+
+///
+///
+/// covers: C2, C4
+#[test]
+fn the_largest_batch_of_a_stream_is_the_same_on_every_node() {
+    let cluster = usual();
+    cluster.run(async {
+        let (leader, followers) = cluster.roles().await;
+        let taken = [leader, followers[0]].map(|node| {
+            let cluster = &cluster;
+            async move {
+                let mut stream = cluster.node(node).stream().await.unwrap();
+                let sent = stream.try_send_batch([&[1; 80][..]; 4]);
+                sent.map(drop).map_err(|_| stream.broken())
+            }
+        });
+        let [on_leader, on_follower] = taken;
+        assert_eq!(on_leader.await, on_follower.await);
+    });
+}

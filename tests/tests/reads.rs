@@ -376,7 +376,7 @@ fn a_voter_that_restarts_keeps_the_promise_that_it_does_not_remember() {
     assert!(cluster.now >= restarted + ms(1000), "elected within an election timeout of the restart");
 }
 
-/// R2. The same with leases switched off at the restart. A voter confirms the leader, loses its power and is back at once; a candidate that has not heard the leader for long asks it for its vote.
+/// The same with leases switched off at the restart. A voter confirms the leader, loses its power and is back at once; a candidate that has not heard the leader for long asks it for its vote.
 /// What it promised it does not remember, and keeps.
 /// covers: C12, R15
 #[test]
@@ -434,7 +434,7 @@ fn an_answer_to_a_node_that_did_not_ask_is_refused() {
     assert_eq!(cluster.clients.done, 0, "it changes nothing for who asks next");
 }
 
-/// R11. On threads the clock is read before the core is locked: a step may come with an earlier moment than the one before it. A lease that has ended for one client must not
+/// On threads the clock is read before the core is locked: a step may come with an earlier moment than the one before it. A lease that has ended for one client must not
 /// come back for another, and end the round that the first one waits for.
 /// covers: C12
 #[test]

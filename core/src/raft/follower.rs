@@ -27,7 +27,7 @@ pub(super) struct Following {
     pub(super) chunk: Option<(LogIndex, u64)>,
     /// The newest round that the leader wants confirmed.
     pub(super) confirm: u32,
-    /// What the leader has said that it can do.
+    /// What the leader has said that it, or its cluster, can do.
     pub(super) capabilities: Option<Capabilities>,
 }
 

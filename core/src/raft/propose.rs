@@ -86,21 +86,27 @@ impl Raft<'_> {
         requests: impl Iterator<Item = (Kind, RequestId, &'c [u8])> + Clone,
     ) -> Result<(), ProposeError> {
         self.may_propose()?;
-        let (mut size, mut count, mut places) = (0, 0_u32, 0);
+        let (mut size, mut count, mut opens) = (0, 0_u32, false);
         for (kind, request, command) in requests.clone() {
             self.admit(command, RequestId::SIZE)?;
-            if kind == Kind::Session && request.sequence == 0 {
-                places = request.table.max(places);
-            }
+            opens |= kind == Kind::Session && request.sequence == 0;
             (size, count) = (record_size(RequestId::SIZE + command.len()).saturating_add(size), count + 1);
         }
         self.may_name_clients(now)?;
-        if places > self.places_for_sessions() {
-            // A node with fewer would have to stop.
+        let places = if opens { self.places_for_sessions() } else { u32::MAX };
+        if opens && places < self.config.capabilities.sessions() {
+            // Likewise.
+            self.leading.introduced = None;
+        }
+        if places == 0 {
             return Err(ProposeError::Unsupported);
         }
         self.has_room_for_batch(size, count)?;
-        for (kind, request, command) in requests {
+        for (kind, mut request, command) in requests {
+            if kind == Kind::Session && request.sequence == 0 {
+                // No more sessions are kept than every node has places for: one with fewer would have to stop.
+                request.table = request.table.min(places);
+            }
             let id = EntryId { term: self.term, index: self.last().next() };
             let appended = self.ring.append_parts(kind, id.term.0, id.index.0, &request.encode(), command);
             appended.map_err(|_| self.is_busy())?;
@@ -143,7 +149,12 @@ impl Raft<'_> {
         if !self.rounds.is_done(round) || self.booted != Recorded::Durable {
             return Err(self.is_busy());
         }
-        if self.all_know_clients() { Ok(()) } else { Err(ProposeError::Unsupported) }
+        if self.all_know_clients() {
+            return Ok(());
+        }
+        // Who is unable now may not be when the next client comes: it is asked again.
+        self.leading.introduced = None;
+        Err(ProposeError::Unsupported)
     }
 
     /// Whether clients may have `count` entries of `size` bytes in all now.
@@ -156,7 +167,7 @@ impl Raft<'_> {
         self.leading.transfer.is_none() && self.has_room_for_clients(size, count)
     }
 
-    /// The same, so that they can be appended one after the other without fail.
+    /// Whether they have room now, and can be appended one after the other without fail.
     fn has_room_for_batch(&mut self, size: usize, count: u32) -> Result<(), ProposeError> {
         let ring = self.ring.capacity();
         // Clients never have more than half of the ring, or of what the store takes.

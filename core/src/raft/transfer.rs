@@ -1,6 +1,6 @@
 //! A leader hands over its office: it takes no more commands, waits until the successor has its whole log, and tells it to campaign (Raft thesis 3.10; E10).
 //!
-//! It may be lost, late or repeated: a node that campaigns without need costs a term, never safety. But it overrides the promise that leases stand on, so
+//! The leave may be lost, late or repeated: a node that campaigns without need costs a term, never safety. But it overrides the promise that leases stand on, so
 //! who gives leave has no lease again in its term.
 
 use core::fmt;

@@ -13,7 +13,7 @@
 //! in. A frame of an earlier window of the same follower, however late, is told by its client id, which no other window has (R15); one of an earlier
 //! leader by its term.
 
-use quoring_ring::Kind;
+use quoring_ring::{Kind, record_size};
 
 use super::{Raft, count};
 use crate::capabilities::Capabilities;
@@ -191,12 +191,14 @@ impl<'a> Raft<'a> {
     {
         let Some(leader) = self.leader else { return Err(ForwardError::Closed) };
         let window = &mut self.window;
-        let longest = self.command_limit.saturating_sub(RequestId::SIZE);
         let sizes = requests.clone().map(|(_, command)| Item::size(RequestId::SIZE, command.len()));
         let size = sizes.fold(0, usize::saturating_add);
-        if size > window.limit || requests.clone().any(|(_, command)| command.len() > longest) {
+        let longest = self.command_limit.saturating_sub(RequestId::SIZE);
+        let lengths = requests.clone().map(|(_, command)| command.len());
+        if size > window.limit || lengths.clone().any(|length| length > longest) || !self.may_be_batch(lengths) {
             return Err(ForwardError::TooLarge);
         }
+        let window = &mut self.window;
         match window.state {
             WindowState::Open => {}
             WindowState::Opening => return Err(ForwardError::NotReady),
@@ -223,6 +225,22 @@ impl<'a> Raft<'a> {
         }
         self.owe(leader, Due::FORWARD);
         Ok(first)
+    }
+
+    /// Whether commands of these lengths can be one batch, on whichever node: the window takes them at once, and so do the ring and the store of a leader that
+    /// is like this node.
+    pub fn may_be_batch(&self, lengths: impl Iterator<Item = usize>) -> bool {
+        let (mut items, mut records, mut count) = (0_usize, 0_usize, 0);
+        for length in lengths {
+            items = items.saturating_add(Item::size(RequestId::SIZE, length));
+            records = records.saturating_add(record_size(RequestId::SIZE + length));
+            count += 1;
+        }
+        count <= 1
+            || items <= self.window.limit
+                && count <= self.ring.slots() / 2
+                && records <= self.ring.capacity() / 2
+                && self.store.ever_takes_from_client(records, self.ring.capacity())
     }
 
     /// How far the window has come.
