@@ -94,18 +94,16 @@ impl Raft<'_> {
         }
         self.may_name_clients(now)?;
         let places = if opens { self.places_for_sessions() } else { u32::MAX };
-        if opens && places < self.config.capabilities.sessions() {
-            // Likewise.
-            self.leading.introduced = None;
-        }
         if places == 0 {
             return Err(ProposeError::Unsupported);
         }
         self.has_room_for_batch(size, count)?;
         for (kind, mut request, command) in requests {
-            if kind == Kind::Session && request.sequence == 0 {
-                // No more sessions are kept than every node has places for: one with fewer would have to stop.
-                request.table = request.table.min(places);
+            if kind == Kind::Session && request.sequence == 0 && request.table > places {
+                // No more sessions are kept than every node has places for: one with fewer would have to stop. Before the next one is opened, all are asked
+                // again; not before there was room for this one, or a full leader would ask without end.
+                request.table = places;
+                self.leading.introduced = None;
             }
             let id = EntryId { term: self.term, index: self.last().next() };
             let appended = self.ring.append_parts(kind, id.term.0, id.index.0, &request.encode(), command);
