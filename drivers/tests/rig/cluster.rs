@@ -242,10 +242,10 @@ impl Application {
         let halt = loop {
             let entry = match committed.next().await {
                 Ok(Step::Apply(entry)) => entry,
-                Ok(Step::Save(save)) => {
-                    self.save(save).await.unwrap();
-                    continue;
-                }
+                Ok(Step::Save(save)) => match self.save(save).await {
+                    Ok(()) | Err(SaveError::Superseded) => continue,
+                    Err(error) => panic!("{error:?}"),
+                },
                 Ok(Step::Restore(restore)) => {
                     self.wait().await;
                     match self.restore(restore).await {
