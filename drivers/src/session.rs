@@ -229,7 +229,9 @@ impl Request<'_> {
                     WindowState::Closed(Closed::TooLarge) if window.accepted == number => {
                         return Err(SessionError::TooLarge { limit: self.command.len().saturating_sub(1) });
                     }
-                    WindowState::Closed(Closed::Unsupported) if !accepted => return Err(SessionError::Unsupported),
+                    WindowState::Closed(Closed::Unsupported) if window.accepted == number => {
+                        return Err(SessionError::Unsupported);
+                    }
                     // Somebody else's command closed it; this one is in the leader's log, as long as that leads.
                     WindowState::Closed(Closed::Rejected(_) | Closed::TooLarge | Closed::Unsupported) => {
                         accepted && state.raft.term() == term && state.raft.leader().is_some()
