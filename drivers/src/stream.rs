@@ -1,23 +1,24 @@
 //! The client stream: commands from any node to the leader, in order, as long as one leader leads (C1-C8). What it guarantees is told in `CLIENTS.md`.
 
+mod latch;
+mod state;
+
 use core::fmt;
 use core::future::Future;
 use core::pin::Pin;
 use core::sync::atomic::Ordering;
 use core::task::{Context, Poll};
 
-use quoring_core::{
-    ClientId, Closed, Duration, ForwardError, Instant, ProposeError, Rejection, RequestId, Term, WindowError,
-    WindowState,
-};
-use quoring_ring::Kind;
+use quoring_core::{ClientId, Duration, Rejection, RequestId};
 
+use self::latch::{latch, unlatch};
+pub(crate) use self::state::Streams;
+use self::state::{Route, Unsent};
 use crate::answer::Answer;
 use crate::clock::Clock;
 use crate::node::{Lost, Seat};
 use crate::platform::Platform;
-use crate::proposals::{Proposal, RequestKey, Woken};
-use crate::shared::{Shared, State};
+use crate::shared::Shared;
 
 /// An open stream. There is one at a time on a node; dropping it makes place for another.
 ///
@@ -46,15 +47,6 @@ pub struct StreamWatch<'a, P: Platform> {
 #[must_use = "the outcome is known only when this is awaited"]
 pub struct Sent<'a, P: Platform> {
     seat: Seat<'a, P>,
-}
-
-/// How commands get to the leader.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Route {
-    /// This node leads, in this term.
-    Direct(Term),
-    /// Through this node's window.
-    Window,
 }
 
 /// Why a stream was not opened.
@@ -102,50 +94,6 @@ pub enum SendError {
     NotReady,
     /// The stream is broken. Nothing of the command is stored.
     Broken(Broken),
-}
-
-/// What a node knows of its stream.
-#[derive(Debug, Default)]
-pub(crate) struct Streams {
-    /// Its number, and its route and name once it has them.
-    open: Option<(u16, Option<(Route, ClientId)>)>,
-    /// The number of the newest.
-    number: u16,
-    /// How long the next one to open waits (C7),
-    backoff: Duration,
-    /// from this moment on.
-    failed_at: Instant,
-}
-
-/// What the latch says of stream `number`: readable from anywhere, because it is one word.
-const fn latch(number: u16, broken: Option<Broken>) -> u32 {
-    let (reason, code) = match broken {
-        None => (0, 0),
-        Some(Broken::LeaderLost) => (1, 0),
-        Some(Broken::Rejected(Rejection(code))) => (2, code),
-        Some(Broken::TooLarge) => (3, 0),
-        Some(Broken::Unsupported) => (4, 0),
-        Some(Broken::Owner) => (5, 0),
-        Some(Broken::Halted) => (6, 0),
-    };
-    u32::from_le_bytes([code, reason, number.to_le_bytes()[0], number.to_le_bytes()[1]])
-}
-
-/// Why stream `number` is broken, if it is.
-const fn unlatch(word: u32, number: u16) -> Option<Broken> {
-    let [code, reason, low, high] = word.to_le_bytes();
-    if u16::from_le_bytes([low, high]) != number {
-        return Some(Broken::Owner);
-    }
-    match reason {
-        0 => None,
-        1 => Some(Broken::LeaderLost),
-        2 => Some(Broken::Rejected(Rejection(code))),
-        3 => Some(Broken::TooLarge),
-        4 => Some(Broken::Unsupported),
-        6 => Some(Broken::Halted),
-        _ => Some(Broken::Owner),
-    }
 }
 
 impl<'a, P: Platform> Stream<'a, P> {
@@ -310,228 +258,6 @@ impl<P: Platform> Drop for Stream<'_, P> {
     fn drop(&mut self) {
         self.shared.with(|state| state.streams.open = None);
         self.shared.break_stream(self.number, Broken::Owner);
-    }
-}
-
-/// Why nothing was sent.
-enum Unsent {
-    NotReady,
-    Refused(Broken),
-}
-
-impl<P: Platform> Shared<'_, P> {
-    /// Latches the reason why the stream is broken, unless it is broken already, and wakes its watchers. The reason that stays.
-    pub(crate) fn break_stream(&self, number: u16, broken: Broken) -> Broken {
-        let now = self.clock.now();
-        let first = self.with(|state| {
-            let before = unlatch(self.latch.load(Ordering::Relaxed), number);
-            if before.is_none() {
-                self.latch.store(latch(number, Some(broken)), Ordering::Release);
-                if broken != Broken::Owner {
-                    state.back_off(now);
-                }
-            }
-            before
-        });
-        self.wakes.broken.notify();
-        self.wakes.stream.notify();
-        first.unwrap_or(broken)
-    }
-}
-
-impl State<'_> {
-    /// The one place there is, and not before when to open it.
-    fn claim_stream(&mut self, now: Instant) -> Option<(u16, Instant)> {
-        let streams = &mut self.streams;
-        if streams.open.is_some() {
-            return None;
-        }
-        streams.number = streams.number.wrapping_add(1);
-        streams.open = Some((streams.number, None));
-        let wait = streams.failed_at + streams.backoff;
-        Some((streams.number, if streams.backoff == Duration::ZERO { now } else { wait }))
-    }
-
-    /// The next stream waits twice as long, at most an election timeout.
-    fn back_off(&mut self, now: Instant) {
-        let config = self.raft.config();
-        let next = self.streams.backoff.0.saturating_mul(2).max(config.heartbeat_interval.0);
-        self.streams.backoff = Duration(next).min(config.election_timeout);
-        self.streams.failed_at = now;
-    }
-
-    /// How commands get to the leader from here.
-    fn find_route(&mut self, now: Instant) -> Result<(Route, ClientId), OpenError> {
-        if let Some(term) = self.raft.leads() {
-            return Ok((Route::Direct(term), self.raft.new_client()));
-        }
-        self.use_window(now).map(|client| (Route::Window, client)).map_err(|error| match error {
-            WindowError::Halted => OpenError::Halted,
-            WindowError::Unsupported | WindowError::NoMemory => OpenError::Unsupported,
-            _ => OpenError::NoLeader,
-        })
-    }
-
-    /// The window to the leader, opened if it is not.
-    pub(crate) fn use_window(&mut self, now: Instant) -> Result<ClientId, WindowError> {
-        let window = self.raft.window();
-        match window.state {
-            WindowState::Open | WindowState::Opening => Ok(window.client),
-            WindowState::Unused | WindowState::Closed(_) => self.raft.open_window(now),
-        }
-    }
-
-    /// Whether this node still leads and its peers know streams; `None` as long as a quorum has not said so.
-    fn is_sure_to_lead(&mut self, now: Instant, term: Term) -> Option<Result<(), OpenError>> {
-        if self.raft.leads() != Some(term) {
-            return Some(Err(if self.raft.has_halted() { OpenError::Halted } else { OpenError::NoLeader }));
-        }
-        match self.raft.may_name_clients(now) {
-            Ok(()) => Some(Ok(())),
-            Err(ProposeError::Busy) => None,
-            Err(_) => Some(Err(OpenError::Unsupported)),
-        }
-    }
-
-    /// Whether the window is open; `None` as long as that is not known.
-    fn window_opens(&self, client: ClientId) -> Option<Result<(), OpenError>> {
-        let window = self.raft.window();
-        match window.state {
-            _ if window.client != client => Some(Err(OpenError::NoLeader)),
-            WindowState::Open => Some(Ok(())),
-            WindowState::Opening => None,
-            WindowState::Closed(Closed::NoAnswer) => Some(Err(OpenError::NoAnswer)),
-            WindowState::Closed(Closed::Unsupported) => Some(Err(OpenError::Unsupported)),
-            WindowState::Closed(Closed::Halted) => Some(Err(OpenError::Halted)),
-            WindowState::Unused | WindowState::Closed(_) => Some(Err(OpenError::NoLeader)),
-        }
-    }
-
-    /// Sends commands, all of them or none; the slots in which their senders wait. `next` is the number of the first, if they do not go through a window.
-    fn send<const N: usize>(
-        &mut self,
-        now: Instant,
-        route: Route,
-        client: ClientId,
-        next: u32,
-        commands: &[&[u8]; N],
-    ) -> Result<[usize; N], Unsent> {
-        if N == 0 {
-            return Ok([0; N]);
-        }
-        if N > self.proposals.places() {
-            return Err(Unsent::Refused(Broken::TooLarge));
-        }
-        let window = self.raft.window();
-        let (first, is_open) = match route {
-            Route::Direct(term) => (next, self.raft.leads() == Some(term)),
-            Route::Window => (window.next, window.client == client),
-        };
-        if !is_open {
-            return Err(Unsent::Refused(Broken::LeaderLost));
-        }
-        if !self.raft.may_be_batch(commands.iter().map(|command| command.len())) {
-            return Err(Unsent::Refused(Broken::TooLarge));
-        }
-        let slots = self.proposals.free_slots().ok_or(Unsent::NotReady)?;
-        let sequences = (0..).map(|more| first.wrapping_add(more));
-        let request = |sequence| RequestId { client, sequence, table: 0 };
-        let requests = sequences.clone().zip(commands).map(|(sequence, command)| (request(sequence), *command));
-        match route {
-            Route::Direct(_) => {
-                self.raft.propose_batch(now, Kind::Stream, requests)?;
-            }
-            Route::Window => {
-                if let WindowState::Closed(closed) = window.state {
-                    return Err(Unsent::Refused(closed.into()));
-                }
-                // What this node would refuse as leader it need not send there: a refusal is the same on all nodes, as a rule.
-                commands.iter().try_for_each(|command| self.raft.admits(command, RequestId::SIZE))?;
-                self.raft.forward(now, Kind::Stream, requests)?;
-            }
-        }
-        for (slot, sequence) in slots.into_iter().zip(sequences) {
-            self.proposals.wait_for_request(slot, RequestKey { kind: Kind::Stream, request: request(sequence) });
-        }
-        Ok(slots)
-    }
-
-    /// The window or the leader may have changed: what was sent and cannot take effect any more, or of which nobody will know, is told so; and whether the
-    /// stream is broken by it.
-    pub(crate) fn settle_stream(&mut self, leader_lost: bool) -> (Woken, Option<(u16, Broken)>) {
-        let window = self.raft.window();
-        let lost = if self.raft.has_halted() { Lost::Halted } else { Lost::LeadershipLost };
-        let woken = self.proposals.complete(|slot| match *slot {
-            Proposal::Requested(RequestKey { kind: Kind::Stream, request: RequestId { client, sequence, .. } }) => {
-                let ours = client == window.client;
-                let from = |number: u32| ours && sequence.wrapping_sub(number).cast_signed() >= 0;
-                match window.state {
-                    WindowState::Closed(Closed::Rejected(_) | Closed::TooLarge | Closed::Unsupported)
-                        if from(window.accepted) =>
-                    {
-                        Some(Err(Lost::NotStored))
-                    }
-                    WindowState::Closed(_) if from(window.sent) => Some(Err(Lost::NotStored)),
-                    // The leader leads on, and may have it or not.
-                    WindowState::Closed(Closed::NoAnswer) if from(window.accepted) => Some(Err(lost)),
-                    _ => leader_lost.then_some(Err(lost)),
-                }
-            }
-            _ => None,
-        });
-        let broken = match self.streams.open {
-            Some((number, Some((Route::Direct(term), _)))) if self.raft.leads() != Some(term) => {
-                Some((number, if self.raft.has_halted() { Broken::Halted } else { Broken::LeaderLost }))
-            }
-            Some((number, Some((Route::Window, client)))) => match window.state {
-                _ if window.client != client => Some((number, Broken::LeaderLost)),
-                WindowState::Closed(closed) => Some((number, closed.into())),
-                _ => None,
-            },
-            _ => None,
-        };
-        (woken, broken)
-    }
-
-    /// Whether a stream may wait for room.
-    pub(crate) const fn streams(&self) -> bool {
-        self.streams.open.is_some()
-    }
-}
-
-impl From<ProposeError> for Unsent {
-    fn from(error: ProposeError) -> Self {
-        Self::Refused(match error {
-            ProposeError::TooLarge(_) => Broken::TooLarge,
-            ProposeError::Rejected(rejection) => Broken::Rejected(rejection),
-            ProposeError::Unsupported => Broken::Unsupported,
-            ProposeError::NotLeader(_) => Broken::LeaderLost,
-            ProposeError::Halted => Broken::Halted,
-            // Whatever else is refused is refused for now.
-            _ => return Self::NotReady,
-        })
-    }
-}
-
-impl From<ForwardError> for Unsent {
-    fn from(error: ForwardError) -> Self {
-        match error {
-            ForwardError::TooLarge => Self::Refused(Broken::TooLarge),
-            ForwardError::Closed => Self::Refused(Broken::LeaderLost),
-            _ => Self::NotReady,
-        }
-    }
-}
-
-impl From<Closed> for Broken {
-    fn from(closed: Closed) -> Self {
-        match closed {
-            Closed::Rejected(rejection) => Self::Rejected(rejection),
-            Closed::TooLarge => Self::TooLarge,
-            Closed::Unsupported => Self::Unsupported,
-            Closed::Halted => Self::Halted,
-            _ => Self::LeaderLost,
-        }
     }
 }
 
