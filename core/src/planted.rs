@@ -30,7 +30,7 @@ pub enum Planted {
     PurgeUncovered,
     /// The application is not told to restore a snapshot that was installed under it (S4).
     SkipRestore,
-    /// A leader answers reads by a lease that has run out (C12).
+    /// A lease that has run out still answers reads, also when its leader leads no longer (C12).
     StaleLease,
     /// A leader appends what was forwarded although something before it is missing (C1).
     StreamGap,

@@ -57,7 +57,9 @@ pub(crate) struct Chip {
     operation: Option<Operation>,
     /// It hangs until its power is cut.
     stuck: bool,
-    /// Where the last write lies.
+    /// Whether what is written belongs to a batch of the log.
+    pub(crate) appends: bool,
+    /// Where the last write of the log's last batch lies.
     last: Range<u32>,
     prng: Prng,
 }
@@ -100,6 +102,7 @@ impl Chip {
             forces: 0,
             operation: None,
             stuck: false,
+            appends: true,
             last: 0..0,
             prng,
         }
@@ -163,7 +166,7 @@ impl Chip {
         offset
     }
 
-    /// Whether a flipped bit there may look like a torn write: in the checksum that ends the last write and the word that holds it or, where words are not
+    /// Whether a flipped bit there may look like a torn write: in the checksum that ends the last write of a batch and the word that holds it or, where words are not
     /// ordered, in any of it.
     pub(crate) fn looks_torn(&self, offset: u32) -> bool {
         let Geometry { word, ordered, .. } = self.flash.geometry();
@@ -194,7 +197,9 @@ impl Chip {
         match operation {
             Operation::Read => Ok(()),
             Operation::Write { offset, bytes } => {
-                self.last = *offset..*offset + bytes.len() as u32;
+                if self.appends {
+                    self.last = *offset..*offset + bytes.len() as u32;
+                }
                 self.flash.write_now(*offset, bytes)
             }
             Operation::Erase { offset } => self.flash.erase_now(*offset),

@@ -77,7 +77,9 @@ impl<const RECORD: usize> SimStore<RECORD> {
     async fn write(&mut self, batch: &[u8]) -> Result<(), Error> {
         let (world, node) = (Rc::clone(&self.world), self.node);
         opt_out(|| world.begins_batch(node, batch));
+        world.chips[node].borrow_mut().appends = true;
         let written = self.log.append(batch).await;
+        world.chips[node].borrow_mut().appends = false;
         opt_out(|| {
             // What does not continue the log the store refuses; the checkers should see what the node wanted.
             if matches!(written, Ok(()) | Err(Error::Record(_))) {

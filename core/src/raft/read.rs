@@ -184,7 +184,9 @@ impl Raft<'_> {
         // A number that was lost is not used again.
         self.rounds.begun = waiting;
         (self.rounds.under_way, self.rounds.wanted) = (false, false);
-        self.rounds.leased_until = Instant(0);
+        if !self.breaks(Rule::StaleLease) {
+            self.rounds.leased_until = Instant(0);
+        }
         self.tell_clients();
     }
 
@@ -203,9 +205,10 @@ impl Raft<'_> {
 impl Raft<'_> {
     /// Whether no other leader can have been elected yet (C12).
     fn has_lease(&self, now: Instant) -> bool {
-        let fresh =
-            now < self.rounds.leased_until || self.breaks(Rule::StaleLease) && self.rounds.leased_until > Instant(0);
-        self.role == Role::Leader && fresh && self.committed() >= self.leading.first
+        if self.breaks(Rule::StaleLease) && self.rounds.leased_until > Instant(0) {
+            return true;
+        }
+        self.role == Role::Leader && now < self.rounds.leased_until && self.committed() >= self.leading.first
     }
 
     /// How long a round is worth a lease, from when it began.
