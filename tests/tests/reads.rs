@@ -341,83 +341,48 @@ fn a_lease_outlives_no_promise_if_clocks_drift_less_than_is_said() {
 /// covers: C12, R15
 #[test]
 fn a_voter_that_restarts_keeps_the_promise_that_it_does_not_remember() {
-    let pair = NodeSet::EMPTY.with(node(0)).with(node(1));
-    let mut cluster = Cluster::led(Settings { lease_drift: Some(LEASES), ..three() });
-    cluster.set_isolated(node(2), true);
-    let start = cluster.now;
-    while cluster.now < start + ms(3000) {
-        cluster.now = cluster.now + ms(1);
-        for id in pair.iter().filter(|&id| cluster.deadline(id).is_some_and(|at| at <= cluster.now)).collect::<Vec<_>>()
-        {
-            cluster.time_out(id).expect("a deadline");
-        }
-        cluster.settle(pair);
-    }
-    cluster.read(node(0)).expect("it leads");
-    assert_eq!(cluster.clients.done, 1, "it has a lease");
-    cluster.crash(node(1), 0, 0);
-    cluster.start(node(1));
-    let restarted = cluster.now;
-    cluster.set_isolated(node(2), false);
-    cluster.set_isolated(node(0), true);
-    cluster.forget();
-    while !cluster.nodes[&node(2)].leads() && !cluster.nodes[&node(1)].leads() {
-        cluster.now = cluster.now + ms(5);
-        for id in [2, 1].map(node) {
-            if cluster.deadline(id).is_some_and(|at| at <= cluster.now) {
+    // Leases may also have been switched off there meanwhile.
+    for unleased in [NodeSet::EMPTY, NodeSet::EMPTY.with(node(1))] {
+        let pair = NodeSet::EMPTY.with(node(0)).with(node(1));
+        let mut cluster = Cluster::led(Settings { lease_drift: Some(LEASES), ..three() });
+        cluster.set_isolated(node(2), true);
+        let start = cluster.now;
+        while cluster.now < start + ms(3000) {
+            cluster.now = cluster.now + ms(1);
+            for id in
+                pair.iter().filter(|&id| cluster.deadline(id).is_some_and(|at| at <= cluster.now)).collect::<Vec<_>>()
+            {
                 cluster.time_out(id).expect("a deadline");
             }
+            cluster.settle(pair);
         }
-        settle(&mut cluster);
-        // The old leader's clients never see less than is committed, says the oracle.
-        let _ = cluster.read(node(0));
-    }
-    assert!(cluster.count_sent("pre-denial") > 0, "the candidate asked in vain first");
-    assert!(cluster.now >= restarted + ms(1000), "elected within an election timeout of the restart");
-}
-
-/// The same with leases switched off at the restart. A voter confirms the leader, loses its power and is back at once; a candidate that has not heard the leader for long asks it for its vote.
-/// What it promised it does not remember, and keeps.
-/// covers: C12, R15
-#[test]
-fn a_voter_that_restarts_with_leases_off_keeps_the_promise_all_the_same() {
-    let pair = NodeSet::EMPTY.with(node(0)).with(node(1));
-    let mut cluster = Cluster::led(Settings { lease_drift: Some(LEASES), ..three() });
-    cluster.set_isolated(node(2), true);
-    let start = cluster.now;
-    while cluster.now < start + ms(3000) {
-        cluster.now = cluster.now + ms(1);
-        for id in pair.iter().filter(|&id| cluster.deadline(id).is_some_and(|at| at <= cluster.now)).collect::<Vec<_>>()
-        {
-            cluster.time_out(id).expect("a deadline");
-        }
-        cluster.settle(pair);
-    }
-    cluster.read(node(0)).expect("it leads");
-    assert_eq!(cluster.clients.done, 1, "it has a lease");
-    cluster.crash(node(1), 0, 0);
-    cluster.settings.unleased = NodeSet::EMPTY.with(node(1));
-    cluster.start(node(1));
-    let restarted = cluster.now;
-    cluster.set_isolated(node(2), false);
-    cluster.set_isolated(node(0), true);
-    cluster.forget();
-    while !cluster.nodes[&node(2)].leads() && !cluster.nodes[&node(1)].leads() {
-        cluster.now = cluster.now + ms(5);
-        for id in [2, 1].map(node) {
-            if cluster.deadline(id).is_some_and(|at| at <= cluster.now) {
-                cluster.time_out(id).expect("a deadline");
+        cluster.read(node(0)).expect("it leads");
+        assert_eq!(cluster.clients.done, 1, "it has a lease");
+        cluster.crash(node(1), 0, 0);
+        cluster.settings.unleased = unleased;
+        cluster.start(node(1));
+        let restarted = cluster.now;
+        cluster.set_isolated(node(2), false);
+        cluster.set_isolated(node(0), true);
+        cluster.forget();
+        while !cluster.nodes[&node(2)].leads() && !cluster.nodes[&node(1)].leads() {
+            cluster.now = cluster.now + ms(5);
+            for id in [2, 1].map(node) {
+                if cluster.deadline(id).is_some_and(|at| at <= cluster.now) {
+                    cluster.time_out(id).expect("a deadline");
+                }
             }
+            settle(&mut cluster);
+            // The old leader's clients never see less than is committed, says the oracle.
+            let _ = cluster.read(node(0));
         }
-        settle(&mut cluster);
-        // The old leader's clients never see less than is committed, says the oracle.
-        let _ = cluster.read(node(0));
+        assert!(cluster.count_sent("pre-denial") > 0, "the candidate asked in vain first");
+        assert!(cluster.now >= restarted + ms(1000), "elected within an election timeout of the restart");
     }
-    assert!(cluster.count_sent("pre-denial") > 0, "the candidate asked in vain first");
-    assert!(cluster.now >= restarted + ms(1000), "elected within an election timeout of the restart");
 }
 
 /// What a leader said of a round to a follower that leads by now is for nobody.
+///
 /// covers: R15
 #[test]
 fn an_answer_to_a_node_that_did_not_ask_is_refused() {
