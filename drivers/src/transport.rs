@@ -4,7 +4,10 @@ use core::fmt::Debug;
 
 use quoring_core::NodeId;
 
+pub mod fragment;
 pub mod memory;
+#[cfg(feature = "serial")]
+pub mod serial;
 #[cfg(feature = "std")]
 pub mod udp;
 
@@ -38,4 +41,30 @@ pub trait Transport {
     /// # Errors
     /// The link failed. The node goes on and tries again.
     async fn receive(&self, buffer: &mut [u8]) -> Result<usize, Self::Error>;
+}
+
+impl<T: Transport> Transport for &T {
+    type Error = T::Error;
+
+    async fn send(&self, peer: NodeId, frame: &[u8]) -> Result<(), Self::Error> {
+        T::send(self, peer, frame).await
+    }
+
+    fn pipelines(&self) -> bool {
+        T::pipelines(self)
+    }
+
+    async fn receive(&self, buffer: &mut [u8]) -> Result<usize, Self::Error> {
+        T::receive(self, buffer).await
+    }
+}
+
+/// Moves bytes into `place` until it is full or they end; how many.
+fn fill(place: &mut [u8], bytes: &mut impl Iterator<Item = u8>) -> usize {
+    let mut len = 0;
+    for (place, byte) in place.iter_mut().zip(bytes) {
+        *place = byte;
+        len += 1;
+    }
+    len
 }
