@@ -1,4 +1,11 @@
 //! How frames travel: the contract of a [`Transport`], and the transports of this crate.
+//!
+//! | module | feature | link |
+//! |---|---|---|
+//! | [`fragment`] | | any of these whose datagrams are smaller than a frame, from 8 bytes: CAN, CAN FD, radio |
+//! | [`memory`] | | tasks of one process or firmware |
+//! | `serial` | `serial` | byte streams of `embedded-io-async`: UART, RS-485, USB CDC |
+//! | `udp` | `std` | UDP sockets of a host |
 
 use core::fmt::Debug;
 
@@ -43,6 +50,7 @@ pub trait Transport {
     async fn receive(&self, buffer: &mut [u8]) -> Result<usize, Self::Error>;
 }
 
+/// A transport that lies in a static of its own.
 impl<T: Transport> Transport for &T {
     type Error = T::Error;
 

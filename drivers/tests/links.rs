@@ -311,6 +311,26 @@ fn no_piece_does_any_harm() {
     assert!(receiver.dropped().pieces > 100_000);
 }
 
+/// covers: T1, T5
+#[test]
+fn a_piece_that_is_here_already_and_a_frame_that_is_too_large_are_counted() {
+    let link = Open::default();
+    let (sender, receiver) = (side::<8>(0, &link), side::<8>(1, &link));
+    let pieces = split(&link, &sender, &[1; 9]);
+    assert_eq!(join(&link, &receiver, &[&pieces[..2], &pieces[..]].concat()), Some(vec![1; 9]));
+    assert_eq!(receiver.dropped(), Dropped { frames: 0, pieces: 2 });
+
+    let receiver = Fragments::<NoopRawMutex, _, 8, 100, 3>::new(node(1), &link, Box::leak(Box::default()));
+    block_on(sender.send(node(1), &[2; 101])).unwrap();
+    assert_eq!(now(receiver.receive(&mut [0; 200])), None);
+    assert_eq!(receiver.dropped(), Dropped { frames: 0, pieces: 1 });
+    block_on(sender.send(node(1), &[3; 100])).unwrap();
+    assert_eq!(now(receiver.receive(&mut [0; 99])), None);
+    assert_eq!(receiver.dropped(), Dropped { frames: 2, pieces: 1 });
+    block_on(sender.send(node(1), &[4; 100])).unwrap();
+    assert_eq!(now(receiver.receive(&mut [0; 100])), Some(Ok(100)));
+}
+
 /// A link that loses, doubles and holds back.
 struct Rough<T> {
     link: T,

@@ -26,7 +26,7 @@ const MESSAGES: u8 = 8;
 
 /// The room in which a node puts frames together: one frame of up to `FRAME` bytes for each of `NODES` nodes, 0 to `NODES - 1`.
 ///
-/// Nothing is allocated and the initial image is all zero.
+/// `NODES` times `FRAME` and up to 64 bytes; nothing is allocated and the initial image is all zero.
 #[derive(Debug)]
 pub struct Assemblies<const FRAME: usize, const NODES: usize> {
     of: [Assembly<FRAME>; NODES],
@@ -39,6 +39,7 @@ impl<const FRAME: usize, const NODES: usize> Assemblies<FRAME, NODES> {
         const {
             assert!(FRAME <= u16::MAX as usize, "lengths on the link have 16 bits");
             assert!(NODES <= NodeId::COUNT, "the header has 5 bits for the sender");
+            assert!(size_of::<Assembly<FRAME>>() <= FRAME + 64, "as its documentation says");
         };
         Self { of: [const { Assembly::EMPTY }; NODES] }
     }

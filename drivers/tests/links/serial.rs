@@ -204,6 +204,25 @@ fn a_receiver_that_goes_away_loses_one_frame_at_most() {
     }
 }
 
+/// These bytes and a zero leave a checksum as if nothing had been there: what follows them in a frame looks like one itself to who comes in there.
+///
+/// covers: T1, T2
+#[test]
+fn a_frame_within_a_frame_is_none() {
+    let head = [0x01, 0xF8, 0xB4, 0x43, 0x94, 0];
+    assert_eq!(quoring_ring::DEFAULT_CRC32C(0, &head), 0);
+    let bytes = written(&[&[&head[..], b"inner"].concat()]);
+    for cut in 1..bytes.len() - 1 {
+        let script = Script::default();
+        let line = Line::new(script.clone(), Paper::default());
+        for part in [&bytes[..cut], &bytes[cut..]] {
+            script.0.borrow_mut().push_back(Ok(part.to_vec()));
+            let received = frames(&line, 20);
+            assert!(received.is_empty() || cut == 1, "{cut}: {received:?}");
+        }
+    }
+}
+
 /// covers: T1
 #[test]
 fn a_failed_read_costs_a_frame_and_two_in_a_row_are_told() {
