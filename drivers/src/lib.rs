@@ -29,6 +29,7 @@ mod committed;
 mod halt;
 mod node;
 mod platform;
+mod pointers;
 mod proposals;
 mod read;
 mod resources;
@@ -51,6 +52,7 @@ pub use committed::{Committed, Entry, Restore, RestoreError, Save, SaveError, St
 pub use halt::Halt;
 pub use node::{Lost, Node, Pending, ProposalError, ProposeError};
 pub use platform::Platform;
+pub use pointers::Pointers;
 pub use read::Reading;
 pub use resources::Resources;
 pub use runner::{Runner, Tasks};
@@ -69,3 +71,4 @@ pub use quoring_core::{
     NodeSet, ReadError, RecoveredRecord, Recovery, RecoveryError, Refusals, Rejection, RequestId, Role, Snapshot,
     Space, Status, StepDown, Term, TransferError,
 };
+pub use quoring_ring::Position;

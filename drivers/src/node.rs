@@ -11,6 +11,7 @@ use quoring_ring::WakerCell;
 use crate::answer::Answer;
 use crate::halt::Halt;
 use crate::platform::Platform;
+use crate::pointers::Pointers;
 use crate::read::Reading;
 use crate::session::{Session, SessionError, SessionId};
 use crate::shared::{Shared, State};
@@ -150,6 +151,12 @@ impl<'a, P: Platform> Node<'a, P> {
     /// The node at this moment.
     pub fn status(&self) -> Status {
         self.shared.with(|state| state.raft.status())
+    }
+
+    /// What an interrupt may look at: the node's pointers, without its lock.
+    pub fn pointers(&self) -> Pointers<'a> {
+        let status = self.status();
+        Pointers::new(self.shared.ring, status.committed, status.applied)
     }
 
     /// What the node has refused so far.
