@@ -40,7 +40,7 @@ pub struct Resources<
     pub(crate) proposals: [Proposal; PROPOSALS],
     pub(crate) sessions: [Session; SESSIONS],
     pub(crate) wakes: Wakes<P, PEERS, PROPOSALS>,
-    pub(crate) shared: Place<Shared<'a, P>>,
+    pub(crate) place: Place<'a, P>,
 }
 
 /// One frame for each task that needs one.
@@ -59,11 +59,21 @@ pub(crate) struct Wakes<P: Platform, const PEERS: usize, const PROPOSALS: usize>
     pub(crate) proposals: [Cell<P::Mutex>; PROPOSALS],
 }
 
-/// A place for a value that is made later. Its tag is written out so that "vacant" is zero, whatever the value is made of.
+/// Where the node will lie. The tags are written out so that "vacant" is zero, whatever the others are made of.
+#[allow(clippy::large_enum_variant)] // It is one place, which is to be as large as a node.
 #[repr(u8)]
-pub(crate) enum Place<T> {
+pub(crate) enum Place<'a, P: Platform> {
     Vacant = 0,
-    Taken(T) = 1,
+    /// What the node will stand on, while it recovers: so the future of the start need not hold it.
+    Starting(Devices<P>) = 1,
+    Taken(Shared<'a, P>) = 2,
+}
+
+/// What a node is given.
+pub(crate) struct Devices<P: Platform> {
+    pub(crate) store: P::Store,
+    pub(crate) transport: P::Transport,
+    pub(crate) clock: P::Clock,
 }
 
 impl<
@@ -105,7 +115,7 @@ impl<
                 replicators: [const { Wake::new(Cell::new()) }; PEERS],
                 proposals: [const { Cell::new() }; PROPOSALS],
             },
-            shared: Place::Vacant,
+            place: Place::Vacant,
         }
     }
 }
@@ -140,13 +150,28 @@ impl<
     }
 }
 
-impl<T> Place<T> {
-    /// Puts the value there.
-    pub(crate) fn fill(&mut self, value: T) -> &mut T {
-        *self = Self::Taken(value);
+impl<'a, P: Platform> Place<'a, P> {
+    /// Puts the devices there.
+    pub(crate) fn begin(&mut self, devices: Devices<P>) {
+        *self = Self::Starting(devices);
+    }
+
+    /// The devices, between beginning and end.
+    pub(crate) fn devices(&mut self) -> &mut Devices<P> {
         match self {
-            Self::Taken(value) => value,
-            Self::Vacant => unreachable!("just filled"),
+            Self::Starting(devices) => devices,
+            Self::Vacant | Self::Taken(_) => unreachable!("between beginning and end"),
+        }
+    }
+
+    /// Makes the node, which stands on the devices.
+    pub(crate) fn finish(&mut self, node: impl FnOnce(Devices<P>) -> Shared<'a, P>) -> &mut Shared<'a, P> {
+        if let Self::Starting(devices) = core::mem::replace(self, Self::Vacant) {
+            *self = Self::Taken(node(devices));
+        }
+        match self {
+            Self::Taken(shared) => shared,
+            Self::Vacant | Self::Starting(_) => unreachable!("it was begun"),
         }
     }
 }

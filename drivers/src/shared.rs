@@ -16,6 +16,7 @@ use crate::node::Lost;
 use crate::platform::Platform;
 use crate::proposals::{Proposals, RequestKey, Woken};
 use crate::read::Readers;
+use crate::resources::Devices;
 use crate::sessions::SessionTable;
 use crate::store::LogStore;
 use crate::stream::{Broken, Streams};
@@ -105,9 +106,7 @@ impl<'a, P: Platform> Shared<'a, P> {
         proposals: Proposals<'a>,
         ring: Reader<'a>,
         checksum: Checksum,
-        store: P::Store,
-        transport: P::Transport,
-        clock: P::Clock,
+        Devices { store, transport, clock }: Devices<P>,
         replicators: &'a [Wake<P::Mutex>],
         waiting: &'a [Cell<P::Mutex>],
         sessions: u32,

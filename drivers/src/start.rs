@@ -3,7 +3,7 @@
 use core::fmt;
 
 use quoring_core::wire::{CHUNK_HEADER, FORWARD_HEADER};
-use quoring_core::{Config, ConfigError, Raft, Recovery, RecoveryError};
+use quoring_core::{Config, ConfigError, Raft, Recovered, Recovery, RecoveryError};
 use quoring_ring::{ALIGN, Checksum};
 
 use crate::clock::Clock;
@@ -11,7 +11,7 @@ use crate::committed::Committed;
 use crate::node::Node;
 use crate::platform::Platform;
 use crate::proposals::Proposals;
-use crate::resources::Resources;
+use crate::resources::{Devices, Resources};
 use crate::runner::Runner;
 use crate::sessions::SessionTable;
 use crate::shared::Shared;
@@ -30,11 +30,15 @@ pub enum StartError<E> {
     Recovery(RecoveryError),
 }
 
+/// A node: its handle for clients, its application's, and its tasks.
+type Started<'a, P, const PEERS: usize> = (Node<'a, P>, Committed<'a, P>, Runner<'a, P, PEERS>);
+
 /// Recovers the log and makes a node of it. Nothing happens until its [`Runner`] runs.
 ///
 /// # Errors
 /// See [`StartError`].
-pub async fn new<
+// Not an `async fn`: its future would hold store and transport twice, as arguments and as what becomes of them.
+pub fn new<
     'a,
     P,
     const UNITS: usize,
@@ -45,55 +49,64 @@ pub async fn new<
     const SESSIONS: usize,
 >(
     mut config: Config,
-    mut store: P::Store,
+    store: P::Store,
     transport: P::Transport,
     clock: P::Clock,
     resources: &'a mut Resources<'a, P, UNITS, SLOTS, PEERS, FRAME, PROPOSALS, SESSIONS>,
-) -> Result<(Node<'a, P>, Committed<'a, P>, Runner<'a, P, PEERS>), StartError<<P::Store as LogStore>::Error>>
+) -> impl Future<Output = Result<Started<'a, P, PEERS>, StartError<<P::Store as LogStore>::Error>>>
 where
     P: Platform,
 {
-    if store.snapshot_limit() > 0 && FRAME < CHUNK_HEADER + ALIGN {
+    resources.place.begin(Devices { store, transport, clock });
+    async move {
+        let Resources { storage, peers, buffers, proposals, sessions, wakes, place } = resources;
+        let recovered = recover(&mut place.devices().store, &config, FRAME).await?;
+        // What this node was built for is what it tells its peers.
+        let places = match config.capabilities.sessions() {
+            0 => SESSIONS as u32,
+            fewer => fewer.min(SESSIONS as u32),
+        };
+        config.capabilities = config.capabilities.with_sessions(places as u16);
+        let checksum = Checksum::new(config.cluster.0, config.crc);
+        let ring = storage.split(recovered.origin(config.origin), checksum);
+        let now = place.devices().clock.now();
+        let mut raft = Raft::new(config, FRAME, recovered, ring.writer, peers, now).map_err(StartError::Config)?;
+        let Devices { store, transport, .. } = place.devices();
+        raft.check_store(&store.space(), store.record_limit()).map_err(StartError::Config)?;
+        raft.handle_space(&store.space());
+        // What may be on its way goes into one frame.
+        let window = buffers.window.get_mut(..FRAME.saturating_sub(FORWARD_HEADER)).unwrap_or_default();
+        raft.lend_window(window, transport.pipelines());
+        let proposals = Proposals::new(proposals);
+        let shared = place.finish(|devices| {
+            Shared::new(
+                raft,
+                proposals,
+                ring.reader,
+                checksum,
+                devices,
+                &wakes.replicators,
+                &wakes.proposals,
+                SESSIONS as u32,
+            )
+        });
+        let committed = Committed::new(shared, ring.applier, &mut buffers.committed, SessionTable::new(sessions));
+        let runner =
+            Runner::new(shared, ring.flusher, &mut buffers.log_writer, &mut buffers.receiver, &mut buffers.replicators);
+        Ok((Node::new(shared), committed, runner))
+    }
+}
+
+/// What the log holds. Purges what the newest snapshot covers.
+async fn recover<S: LogStore>(store: &mut S, config: &Config, frame: usize) -> Result<Recovered, StartError<S::Error>> {
+    if store.snapshot_limit() > 0 && frame < CHUNK_HEADER + ALIGN {
         return Err(StartError::Config(ConfigError::FrameTooSmall));
     }
     let mut recovery = Recovery::new(config.cluster, config.crc);
     store.recover(&mut recovery).await.map_err(StartError::Store)?;
     let recovered = recovery.finish().map_err(StartError::Recovery)?;
     store.purge(recovered.purgeable());
-
-    // What this node was built for is what it tells its peers.
-    let places = match config.capabilities.sessions() {
-        0 => SESSIONS as u32,
-        fewer => fewer.min(SESSIONS as u32),
-    };
-    config.capabilities = config.capabilities.with_sessions(places as u16);
-    let Resources { storage, peers, buffers, proposals, sessions, wakes, shared } = resources;
-    let checksum = Checksum::new(config.cluster.0, config.crc);
-    let ring = storage.split(recovered.origin(config.origin), checksum);
-    let mut raft = Raft::new(config, FRAME, recovered, ring.writer, peers, clock.now()).map_err(StartError::Config)?;
-    raft.check_store(&store.space(), store.record_limit()).map_err(StartError::Config)?;
-    raft.handle_space(&store.space());
-    // What may be on its way goes into one frame.
-    let window = buffers.window.get_mut(..FRAME.saturating_sub(FORWARD_HEADER)).unwrap_or_default();
-    raft.lend_window(window, transport.pipelines());
-    let proposals = Proposals::new(proposals);
-    let shared = shared.fill(Shared::new(
-        raft,
-        proposals,
-        ring.reader,
-        checksum,
-        store,
-        transport,
-        clock,
-        &wakes.replicators,
-        &wakes.proposals,
-        SESSIONS as u32,
-    ));
-
-    let committed = Committed::new(shared, ring.applier, &mut buffers.committed, SessionTable::new(sessions));
-    let runner =
-        Runner::new(shared, ring.flusher, &mut buffers.log_writer, &mut buffers.receiver, &mut buffers.replicators);
-    Ok((Node::new(shared), committed, runner))
+    Ok(recovered)
 }
 
 impl<E: fmt::Display> fmt::Display for StartError<E> {

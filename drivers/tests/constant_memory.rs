@@ -194,6 +194,16 @@ fn a_thousand_readers_streams_and_sessions_make_no_node_allocate() {
     assert_eq!(seen.count_total, 1, "it would be seen");
 }
 
+#[test]
+fn the_future_of_the_start_holds_neither_store_nor_node() {
+    let network: &'static MemoryNetwork<NoopRawMutex, 3, 256, 16> = Box::leak(Box::default());
+    let config = Config::new(NodeId::new(0).unwrap(), ClusterId(1), NodeSet::first(3));
+    let memory: &'static mut Memory = Box::leak(Box::new(Memory::new()));
+    let link = network.endpoint(config.id).unwrap();
+    let start = quoring::new(config, MemoryLog::new(), link, Hand::default(), memory);
+    assert!(size_of_val(&start) < 1536, "{}", size_of_val(&start));
+}
+
 /// A reader keeps its place in the row itself: three wakers, the row's number, and what it waits for.
 ///
 /// covers: P13, P15, C12
