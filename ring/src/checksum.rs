@@ -1,7 +1,6 @@
 //! The checksum of a record, and what it is seeded with.
 
 use crate::record::{HEADER, Header, Record, RecordError};
-use crc::{CRC_32_ISCSI, Crc, Table};
 
 /// Bytes of the checksum itself, which come first in a header.
 const SUM: usize = 4;
@@ -21,16 +20,34 @@ pub const DEFAULT_CRC32C: Crc32c = host_crc32c;
 #[cfg(not(feature = "std"))]
 pub const DEFAULT_CRC32C: Crc32c = software_crc32c;
 
-/// CRC-32C by a table of 1 KiB.
+/// CRC-32C by a table of 1 KiB, a word at a time: half the instructions of a byte at a time, where loads are what costs.
 #[must_use]
 pub fn software_crc32c(crc: u32, bytes: &[u8]) -> u32 {
-    static CRC: Crc<u32, Table<1>> = Crc::<u32, Table<1>>::new(&CRC_32_ISCSI);
-    // The crate takes a start value as the algorithm's catalogue writes it: before reflection and
-    // final inversion.
-    let mut digest = CRC.digest_with_initial((!crc).reverse_bits());
-    digest.update(bytes);
-    digest.finalize()
+    /// What a byte that leaves at the low end does to the rest.
+    const fn step(state: u32) -> u32 {
+        (state >> 8) ^ TABLE[(state & 0xFF) as usize]
+    }
+    let (words, rest) = bytes.as_chunks();
+    let state = words.iter().fold(!crc, |state, word| step(step(step(step(state ^ u32::from_le_bytes(*word))))));
+    !rest.iter().fold(state, |state, byte| step(state ^ u32::from(*byte)))
 }
+
+/// The remainders of all bytes by the Castagnoli polynomial, bits in the order in which they are sent.
+static TABLE: [u32; 256] = {
+    let mut table = [0; 256];
+    let mut byte = 0;
+    while byte < table.len() {
+        let mut state = byte as u32;
+        let mut bit = 0;
+        while bit < 8 {
+            state = (state >> 1) ^ (0x82F6_3B78 * (state & 1));
+            bit += 1;
+        }
+        table[byte] = state;
+        byte += 1;
+    }
+    table
+};
 
 /// CRC-32C by the host's instructions, where it has them: inlined if the build says so (`target-cpu=x86-64-v2` and later), else
 /// found at run time.
