@@ -1,7 +1,14 @@
 //! Time as the node sees it.
+//!
+//! | module | feature | clock |
+//! |---|---|---|
+//! | `embassy` | `embassy-time` | the time driver of a board |
+//! | `system` | `std` | a host's |
 
 use quoring_core::Instant;
 
+#[cfg(feature = "embassy-time")]
+pub mod embassy;
 #[cfg(feature = "std")]
 pub mod system;
 
