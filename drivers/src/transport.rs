@@ -2,6 +2,7 @@
 //!
 //! | module | feature | link |
 //! |---|---|---|
+//! | `ethernet` | `ethernet` | network chips with drivers of `embassy-net-driver`, without IP |
 //! | [`fragment`] | | any of these whose datagrams are smaller than a frame, from 8 bytes: CAN, CAN FD, radio |
 //! | [`memory`] | | tasks of one process or firmware |
 //! | `serial` | `serial` | byte streams of `embedded-io-async`: UART, RS-485, USB CDC |
@@ -11,6 +12,8 @@ use core::fmt::Debug;
 
 use quoring_core::NodeId;
 
+#[cfg(feature = "ethernet")]
+pub mod ethernet;
 pub mod fragment;
 pub mod memory;
 #[cfg(feature = "serial")]

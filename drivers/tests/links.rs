@@ -1,5 +1,8 @@
-//! Links with small datagrams and serial lines: the bytes of `LINKS.md`, everything a link can do to them, and three nodes that agree over them.
+//! Links with small datagrams, serial lines and Ethernet: the bytes of `LINKS.md`, everything a link can do to them, and three nodes that agree over them.
 
+#[cfg(feature = "ethernet")]
+#[path = "links/ethernet.rs"]
+mod ethernet;
 #[cfg(feature = "serial")]
 #[path = "links/serial.rs"]
 mod serial;
