@@ -25,6 +25,9 @@ impl Firmware {
     /// The node on an mps2-an385 whose peers are stations of its Ethernet.
     pub const MPS2: Self = Self { package: "quoring-mps2", target: "thumbv7m-none-eabi", features: "" };
 
+    /// The same for clusters of five.
+    pub const MPS2_FIVE: Self = Self { features: "five", ..Self::MPS2 };
+
     /// The name of its image among all others.
     fn file_name(&self) -> String {
         let name =

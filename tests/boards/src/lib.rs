@@ -11,8 +11,10 @@
 
 pub mod answer;
 pub mod board;
+pub mod cluster;
 pub mod firmware;
 pub mod flash;
+pub mod history;
 pub mod line;
 pub mod qemu;
 pub mod setup;
