@@ -292,14 +292,3 @@ impl Cluster {
         )
     }
 }
-
-/// How often something is to be repeated: the environment variable `ROUNDS`, or else this.
-///
-/// # Errors
-/// `ROUNDS` is no number.
-pub fn rounds(default: u32) -> Result<u32> {
-    match std::env::var("ROUNDS") {
-        Ok(rounds) => rounds.parse().context("ROUNDS is no number"),
-        Err(_) => Ok(default),
-    }
-}

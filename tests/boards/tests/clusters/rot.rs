@@ -1,0 +1,62 @@
+//! Flash forgets.
+
+use anyhow::{Context, Result, ensure};
+use quoring_boards::cluster::Cluster;
+use quoring_boards::flash::Flash;
+
+use crate::{cluster, rounds};
+
+/// Bytes of a page.
+const PAGE: usize = 4096;
+
+/// The log of the image, and its snapshots.
+const USED: usize = 18 * PAGE;
+
+/// In the end of the very last batch, rot cannot be told from a write that power interrupted.
+const TAIL: usize = 32;
+
+/// The bits that may flip: those of bytes that have been written, in front of the end of what is written in each page.
+fn written(flash: &Flash) -> Result<Vec<u64>> {
+    let bytes = flash.read()?;
+    let mut written = Vec::new();
+    for (number, page) in bytes[..USED].chunks(PAGE).enumerate() {
+        let end = page.iter().rposition(|&byte| byte != 0xFF).unwrap_or_default();
+        written.extend((0..end.saturating_sub(TAIL)).map(|offset| 8 * (number * PAGE + offset) as u64));
+    }
+    Ok(written)
+}
+
+/// Boots a node; whether it starts.
+fn starts(cluster: &mut Cluster, node: usize) -> Result<bool> {
+    cluster.boot(node)?;
+    cluster.until("it starts or says why not", |cluster| cluster.is_ready(node) || cluster.failed(node).is_some())?;
+    Ok(cluster.is_ready(node))
+}
+
+// covers: D5. Scenarios 37 and 59.
+#[test]
+fn a_flipped_bit_stops_a_board_with_a_reason_or_harms_nothing() -> Result<()> {
+    let Some(mut cluster) = cluster(3, 41)? else { return Ok(()) };
+    let mut stopped = 0;
+    for _ in 0..rounds(12)? {
+        cluster.acknowledge(20)?;
+        let follower = (cluster.leader()? + 1) % 3;
+        cluster.kill(follower)?;
+        let written = written(cluster.flash(follower))?;
+        let bit = *cluster.rng().choice(&written).context("nothing is written")? + cluster.rng().u64(..8);
+        cluster.flash(follower).flip(bit)?;
+        if starts(&mut cluster, follower)? {
+            continue;
+        }
+        stopped += 1;
+        let reason = cluster.failed(follower).unwrap_or_default().to_owned();
+        ensure!(reason.contains("corrupt"), "bit {bit} flipped: {reason}");
+        // The others go on; and the board does, as soon as its flash is what it was.
+        cluster.acknowledge(20)?;
+        cluster.kill(follower)?;
+        cluster.flash(follower).flip(bit)?;
+        ensure!(starts(&mut cluster, follower)?, "bit {bit} is what it was: {:?}", cluster.failed(follower));
+    }
+    ensure!(stopped > 0, "no flip was noticed");
+    cluster.settle()
+}
