@@ -251,15 +251,15 @@ impl Cluster {
         Ok(())
     }
 
-    /// Whether all nodes that have power have the same entries, all of them applied.
+    /// Whether all nodes that have power have the same entries, all of them committed, and have applied the same commands: the last entries may be none.
     fn agree(&self) -> bool {
         let powered = || self.nodes.iter().filter(|node| node.board.is_some());
         let key = |status: &Status| (status.term, status.leader, status.last, status.committed, status.applied);
         let first = powered().find_map(|node| node.status.as_ref()).map(key);
-        let same = |node: &Node| node.status.as_ref().map(key) == first;
-        first.is_some_and(|(_, leader, last, committed, applied)| {
-            leader.is_some() && last == committed && last == applied
-        }) && powered().all(same)
+        let is_settled = |(_, leader, last, committed, applied): (u64, Option<u8>, u64, u64, u64)| {
+            leader.is_some() && last == committed && applied >= self.history.newest()
+        };
+        first.is_some_and(is_settled) && powered().all(|node| node.status.as_ref().map(key) == first)
     }
 
     /// Sends what clients want to ask, waits for answers, not beyond `deadline`, and takes them.
