@@ -81,6 +81,11 @@ pub trait LogStore {
         let _ = index;
     }
 
+    /// Whether [`tidy`](Self::tidy) would find nothing to do. If it is not known, no.
+    fn is_tidy(&self) -> bool {
+        false
+    }
+
     /// Does one piece of work ahead of need, such as erasing the next page; `false` if there is none. Called when nothing waits to be appended.
     ///
     /// # Errors

@@ -144,6 +144,10 @@ impl<const RECORD: usize> LogStore for SimStore<RECORD> {
         self.log.purge(index);
     }
 
+    fn is_tidy(&self) -> bool {
+        self.log.is_tidy()
+    }
+
     async fn tidy(&mut self) -> Result<bool, Error> {
         let tidied = self.log.tidy().await;
         self.world.notes_space(self.node, &self.log.space());

@@ -145,6 +145,10 @@ impl<const RECORD: usize> LogStore for FileLog<RECORD> {
         self.log.purge(index);
     }
 
+    fn is_tidy(&self) -> bool {
+        self.log.is_tidy()
+    }
+
     async fn tidy(&mut self) -> Result<bool, Error> {
         self.log.tidy().await.map_err(in_file(&self.path))
     }

@@ -87,6 +87,8 @@ enum Phase {
 #[derive(Clone, Copy, Debug)]
 struct Tail {
     at: u32,
+    /// What the checksums of the page's batches start from.
+    seed: u32,
 }
 
 impl<M: Medium, const PAGES: usize, const WORD: usize, const RECORD: usize> PagedLog<M, PAGES, WORD, RECORD> {
@@ -112,7 +114,7 @@ impl<M: Medium, const PAGES: usize, const WORD: usize, const RECORD: usize> Page
             pages: Pages::new(usize::from(layout.log_pages)),
             snapshots: Snapshots::NONE,
             phase: Phase::Opened,
-            tail: Tail { at: 0 },
+            tail: Tail { at: 0, seed: 0 },
             sequence: 0,
             salt: 0,
             last: EntryId::ZERO,
@@ -211,11 +213,11 @@ impl<M: Medium, const PAGES: usize, const WORD: usize, const RECORD: usize> Page
 
     /// Does one piece of work ahead of need.
     async fn work(&mut self) -> Result<bool, Error<M::Error>> {
-        if self.pages.find(State::Stale).is_some() || self.pages.find(State::Clean).is_none() {
-            return self.clean_one().await;
-        }
-        if self.can_open() {
+        if self.is_tidy() {
             return Ok(false);
+        }
+        if self.pages.has(State::Stale) || !self.pages.has(State::Clean) {
+            return self.clean_one().await;
         }
         let format = &self.io.format;
         match self.mergeable(format.reserve() + format.extent(RECORD as u32)) {
@@ -343,6 +345,10 @@ impl<M: Medium, const PAGES: usize, const WORD: usize, const RECORD: usize> LogS
         if index >= self.allowed || self.pages.free() + self.pages.droppable(index) >= 2 {
             self.allowed = index;
         }
+    }
+
+    fn is_tidy(&self) -> bool {
+        !self.pages.has(State::Stale) && self.pages.has(State::Clean) && self.can_open()
     }
 
     async fn tidy(&mut self) -> Result<bool, Self::Error> {

@@ -50,7 +50,7 @@ impl<'a, P: Platform> LogWriter<'a, P> {
             });
             let done = match work.await {
                 Work::Halt(halt) => return halt,
-                Work::Append => self.append().await.map(|()| true),
+                Work::Append => self.append().await,
                 Work::Tidy => self.tidy().await,
             };
             match done {
@@ -62,8 +62,8 @@ impl<'a, P: Platform> LogWriter<'a, P> {
         }
     }
 
-    /// Group commit: whatever was accepted while the last write ran goes in this one.
-    async fn append(&mut self) -> Result<(), Halt> {
+    /// Group commit: whatever was accepted while the last write ran goes in this one. Whether there is something to tidy.
+    async fn append(&mut self) -> Result<bool, Halt> {
         let shared = self.shared;
         let batch = self.flusher.gather(self.buffer);
         let records = self.buffer.get(..batch.bytes).unwrap_or_default();
@@ -73,12 +73,12 @@ impl<'a, P: Platform> LogWriter<'a, P> {
                 store.append(records).await.map_err(|_| Halt::Append)?;
             }
             shared.note_space(store);
-            Ok(())
+            Ok(!store.is_tidy())
         });
-        written.await?;
+        let untidy = written.await?;
         self.flusher.publish(batch.end);
         shared.flushed();
-        Ok(())
+        Ok(untidy)
     }
 
     /// Nothing waits to be written: passes on what may be purged, and lets the store do a piece of what it will need. Whether there is more of that.

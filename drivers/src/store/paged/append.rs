@@ -55,19 +55,20 @@ impl<M: Medium, const PAGES: usize, const WORD: usize, const RECORD: usize> Page
     /// One batch.
     async fn write_piece(&mut self, head: usize, piece: &[u8]) -> Result<(), Error<M::Error>> {
         let format = self.io.format;
-        let (page, at, body) = (self.pages.get(head), self.tail.at, piece.len() as u32);
-        let place = format.place(format.seed(page.sequence, page.salt), at);
+        let (Tail { at, seed }, body) = (self.tail, piece.len() as u32);
+        let place = format.place(seed, at);
         let mut sums = Sums::new(&format, place, body);
         sums.add(&format, piece);
         sums.pad(&format, padding(&format, body));
-        let header = BatchHeader { number: page.batches, length: (body / 16) as u16, prefix: sums.prefix() };
+        let header =
+            BatchHeader { number: self.pages.get(head).batches, length: (body / 16) as u16, prefix: sums.prefix() };
         let mut words = Words::at(format.base(head) + at);
         self.io.begin_batch(&mut words, &header, place).await.map_err(Error::Medium)?;
         self.io.push(&mut words, piece).await.map_err(Error::Medium)?;
         self.io.end_batch(&mut words, body, sums.sum()).await.map_err(Error::Medium)?;
         self.io.medium.sync().await.map_err(Error::Medium)?;
-        self.tail = Tail { at: at + format.extent(body) };
-        self.pages.set(head, Page { batches: page.batches.saturating_add(1), ..page });
+        self.tail.at = at + format.extent(body);
+        self.pages.update(head, |page| page.batches = page.batches.saturating_add(1));
         for record in Records::new(piece).flatten() {
             let taken = self.taken(&record);
             self.note(head, &record.header, taken);
@@ -105,17 +106,19 @@ impl<M: Medium, const PAGES: usize, const WORD: usize, const RECORD: usize> Page
 
     /// Whether a page can be begun and one more still be had, for a merge.
     pub(super) fn can_open(&self) -> bool {
-        self.pages.free() + self.pages.droppable(self.allowed) >= 2 && self.sequence < u32::MAX
+        let free = self.pages.free();
+        (free >= 2 || free + self.pages.droppable(self.allowed) >= 2) && self.sequence < u32::MAX
     }
 
     /// Begins the next page.
     async fn open(&mut self) -> Result<(), Error<M::Error>> {
         let number = self.clean_page().await?;
-        let before = self.pages.head().map(|head| self.pages.get(head));
+        let before = self.pages.head().map(|head| *self.pages.get(head));
         let place = before.map_or(Some(0), |page| page.last.checked_add(1)).ok_or(Error::Exhausted)?;
         let header = PageHeader { before: self.last, ..self.page_header(Origin::Opened, (place, place), before)? };
         self.begin_page(number, &header).await?;
-        self.tail = Tail { at: self.io.format.data() };
+        let format = &self.io.format;
+        self.tail = Tail { at: format.data(), seed: format.seed(header.sequence, header.salt) };
         Ok(())
     }
 
@@ -193,21 +196,21 @@ impl<M: Medium, const PAGES: usize, const WORD: usize, const RECORD: usize> Page
 
     /// Counts again what is live on pages where something was replaced.
     pub(super) async fn measure(&mut self) -> Result<(), Error<M::Error>> {
-        while let Some(number) = self.pages.all().iter().position(|page| page.is(State::Live) && page.trimmed) {
+        while let Some(number) = self.pages.trimmed() {
             self.reading = None;
             let mut live = self.live(number).await?;
             let mut bytes = 0;
             while let Some((found, _)) = self.next_live(number, &mut live).await? {
                 bytes += found.header.size() as u32;
             }
-            self.pages.set(number, Page { live: bytes, trimmed: false, ..self.pages.get(number) });
+            self.pages.update(number, |page| (page.live, page.trimmed) = (bytes, false));
         }
         Ok(())
     }
 
     /// The records of a page that count.
     pub(super) async fn live(&mut self, number: usize) -> Result<Live, Error<M::Error>> {
-        let page = self.pages.get(number);
+        let page = *self.pages.get(number);
         let mut live = Live::new(Cursor::new(self.walk(number), page.batches), page.begin, page.end);
         if page.starts {
             let found = self.io.find_start(&mut live).await.map_err(Error::Medium)?;

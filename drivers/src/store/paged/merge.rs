@@ -42,11 +42,11 @@ impl<M: Medium, const PAGES: usize, const WORD: usize, const RECORD: usize> Page
         let format = self.io.format;
         let mut body = 0;
         for page in self.run((first, last)) {
-            self.pages.set(page, Page { trimmed: true, ..self.pages.get(page) });
+            self.pages.update(page, |page| page.trimmed = true);
             self.measure().await?;
             body += self.pages.get(page).live;
         }
-        let before = self.pages.previous(first).map(|page| self.pages.get(page));
+        let before = self.pages.previous(first).map(|page| *self.pages.get(page));
         let places = (self.pages.get(first).first, self.pages.get(last).last);
         let restated = self.header(first).await?.before;
         let header = PageHeader { before: restated, ..self.page_header(Origin::Merged, places, before)? };
@@ -66,7 +66,7 @@ impl<M: Medium, const PAGES: usize, const WORD: usize, const RECORD: usize> Page
 
         let mut merged = Page { batches: 1, live: body, ..Page::begun(&header) };
         for page in self.run((first, last)) {
-            let old = self.pages.get(page);
+            let old = *self.pages.get(page);
             if !old.is_empty() {
                 merged.begin = if merged.is_empty() { old.begin } else { merged.begin };
                 merged.end = old.end;
@@ -76,7 +76,8 @@ impl<M: Medium, const PAGES: usize, const WORD: usize, const RECORD: usize> Page
         }
         self.pages.set(number, merged);
         if newest {
-            self.tail = Tail { at: words.end() - format.base(number) };
+            let seed = format.seed(header.sequence, header.salt);
+            self.tail = Tail { at: words.end() - format.base(number), seed };
         }
         self.wipe_stale().await
     }

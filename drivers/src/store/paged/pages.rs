@@ -1,5 +1,6 @@
 //! What is known of each page in RAM.
 
+use heapless::Vec;
 use quoring_core::LogIndex;
 
 use super::format::PageHeader;
@@ -36,6 +37,10 @@ pub(super) enum State {
     Clean,
     /// A part of the log.
     Live,
+}
+
+impl State {
+    const COUNT: usize = 4;
 }
 
 impl Page {
@@ -97,75 +102,143 @@ impl Page {
 pub(super) struct Pages<const PAGES: usize> {
     table: [Page; PAGES],
     count: usize,
+    /// The numbers of the live pages, by the places they take.
+    order: Vec<u16, PAGES, u16>,
+    /// How many pages are in each state.
+    states: [u16; State::COUNT],
+    /// Some page may be [trimmed](Page::trimmed).
+    recount: bool,
 }
 
 impl<const PAGES: usize> Pages<PAGES> {
     pub(super) const fn new(count: usize) -> Self {
-        Self { table: [Page::NONE; PAGES], count }
+        let mut states = [0; State::COUNT];
+        states[State::Dirty as usize] = count as u16;
+        Self { table: [Page::NONE; PAGES], count, order: Vec::new(), states, recount: false }
     }
 
     /// Forgets all.
-    pub(super) const fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         *self = Self::new(self.count);
     }
 
-    pub(super) fn get(&self, number: usize) -> Page {
-        self.all().get(number).copied().unwrap_or(Page::NONE)
+    pub(super) fn get(&self, number: usize) -> &Page {
+        self.all().get(number).unwrap_or(&Page::NONE)
     }
 
     pub(super) fn set(&mut self, number: usize, page: Page) {
-        if let Some(place) = self.table.get_mut(number) {
-            *place = page;
+        let Some(place) = self.table.get_mut(..self.count).and_then(|pages| pages.get_mut(number)) else { return };
+        let before = core::mem::replace(place, page);
+        if let Some(count) = self.states.get_mut(before.state as usize) {
+            *count -= 1;
+        }
+        if let Some(count) = self.states.get_mut(page.state as usize) {
+            *count += 1;
+        }
+        if before.is(State::Live) {
+            self.order.retain(|other| usize::from(*other) != number);
+        }
+        if page.is(State::Live) {
+            let before = |other: &&u16| {
+                let other = usize::from(**other);
+                (self.get(other).first, other) < (page.first, number)
+            };
+            let place = self.order.iter().take_while(before).count();
+            // There is room for all.
+            let _ = self.order.insert(place, number as u16);
         }
     }
 
     pub(super) fn set_state(&mut self, number: usize, state: State) {
-        self.set(number, Page { state, ..self.get(number) });
+        self.set(number, Page { state, ..*self.get(number) });
+    }
+
+    /// Changes what is in a page; not its state nor its place.
+    pub(super) fn update(&mut self, number: usize, change: impl FnOnce(&mut Page)) {
+        if let Some(page) = self.table.get_mut(number) {
+            change(page);
+            self.recount |= page.trimmed;
+        }
+    }
+
+    /// Changes what is in each live page; not their states nor their places.
+    pub(super) fn update_live(&mut self, mut change: impl FnMut(&mut Page)) {
+        for number in &self.order {
+            if let Some(page) = self.table.get_mut(usize::from(*number)) {
+                change(page);
+                self.recount |= page.trimmed;
+            }
+        }
     }
 
     pub(super) fn all(&self) -> &[Page] {
         self.table.get(..self.count).unwrap_or_default()
     }
 
-    pub(super) fn live_mut(&mut self) -> impl Iterator<Item = &mut Page> {
-        self.table.iter_mut().take(self.count).filter(|page| page.is(State::Live))
-    }
-
     /// A page in this state.
     pub(super) fn find(&self, state: State) -> Option<usize> {
+        if !self.has(state) {
+            return None;
+        }
         self.all().iter().position(|page| page.is(state))
+    }
+
+    /// Whether a page is in this state.
+    pub(super) fn has(&self, state: State) -> bool {
+        self.states.get(state as usize).is_some_and(|count| *count > 0)
+    }
+
+    /// A live page of which too much is counted.
+    pub(super) fn trimmed(&mut self) -> Option<usize> {
+        if self.recount {
+            let mut trimmed = self.order.iter().map(|number| usize::from(*number));
+            let found = trimmed.find(|number| self.get(*number).trimmed);
+            self.recount = found.is_some();
+            return found;
+        }
+        None
     }
 
     /// Pages that are not part of the log.
     pub(super) fn free(&self) -> usize {
-        self.all().iter().filter(|page| !page.is(State::Live)).count()
+        self.count - self.order.len()
     }
 
     /// The page with which the log begins.
     pub(super) fn oldest(&self) -> Option<usize> {
-        self.lowest(|_| true)
+        self.order.first().map(|number| usize::from(*number))
     }
 
     /// The numbers of the live pages, oldest first.
     pub(super) fn in_order(&self) -> impl Iterator<Item = usize> {
-        core::iter::successors(self.oldest(), |&number| self.next(number))
+        let mut end = None;
+        let places = self.order.iter().map(|number| usize::from(*number));
+        // Those that a merged one stands for are passed over.
+        places.filter(move |number| {
+            let Page { first, last, .. } = *self.get(*number);
+            let behind = end.is_none_or(|end| first > end);
+            if behind {
+                end = Some(last);
+            }
+            behind
+        })
     }
 
     /// The live page that stands behind this one.
     pub(super) fn next(&self, number: usize) -> Option<usize> {
         let last = self.get(number).last;
-        self.lowest(|page| page.first > last)
+        self.order.iter().map(|number| usize::from(*number)).find(|number| self.get(*number).first > last)
     }
 
     /// The live page that stands before this one.
     pub(super) fn previous(&self, number: usize) -> Option<usize> {
         let first = self.get(number).first;
-        self.live().filter(|(_, page)| page.last < first).max_by_key(|(_, page)| page.first).map(|(number, _)| number)
+        self.order.iter().rev().map(|number| usize::from(*number)).find(|number| self.get(*number).last < first)
     }
 
     /// The newest page, the one that is written.
     pub(super) fn head(&self) -> Option<usize> {
-        self.live().max_by_key(|(_, page)| page.first).map(|(number, _)| number)
+        self.order.last().map(|number| usize::from(*number))
     }
 
     /// How many of the oldest pages may go, with entries up to `allowed` out of use; never the newest.
@@ -181,13 +254,5 @@ impl<const PAGES: usize> Pages<PAGES> {
     /// The first live entry, if there is one.
     pub(super) fn first_entry(&self) -> Option<LogIndex> {
         self.in_order().map(|number| self.get(number)).find(|page| !page.is_empty()).map(|page| page.begin)
-    }
-
-    fn live(&self) -> impl Iterator<Item = (usize, &Page)> {
-        self.all().iter().enumerate().filter(|(_, page)| page.is(State::Live))
-    }
-
-    fn lowest(&self, which: impl Fn(&Page) -> bool) -> Option<usize> {
-        self.live().filter(|(_, page)| which(page)).min_by_key(|(_, page)| page.first).map(|(number, _)| number)
     }
 }

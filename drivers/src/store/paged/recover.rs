@@ -112,7 +112,7 @@ impl<M: Medium, const PAGES: usize, const WORD: usize, const RECORD: usize> Page
     /// Pages that a later one stands for.
     fn drop_superseded(&mut self) {
         for number in 0..self.pages.all().len() {
-            let page = self.pages.get(number);
+            let page = *self.pages.get(number);
             let stands = |other: &Page| {
                 other.is(State::Live)
                     && other.sequence > page.sequence
@@ -193,13 +193,15 @@ impl<M: Medium, const PAGES: usize, const WORD: usize, const RECORD: usize> Page
                 Step::End => break,
             }
         }
-        self.pages.set(number, Page { batches: walk.batches(), ..self.pages.get(number) });
+        self.pages.update(number, |page| page.batches = walk.batches());
         // A word may have been interrupted and show nothing, so nothing is written right behind the end. What begins two units behind leaves an erased one
         // before it, if it is torn as well.
-        self.tail = Tail { at: (end + 2 * format.unit()).max(stray + 2 * format.unit()) };
+        let page = self.pages.get(number);
+        let seed = format.seed(page.sequence, page.salt);
+        self.tail = Tail { at: (end + 2 * format.unit()).max(stray + 2 * format.unit()), seed };
         // Nothing more goes on a page that one flipped bit would lose.
         if expected.is_none() && !self.io.has_both_headers(number).await.map_err(Error::Medium)? {
-            self.tail = Tail { at: format.page() };
+            self.tail.at = format.page();
         }
         Ok(())
     }
@@ -272,7 +274,6 @@ impl<M: Medium, const PAGES: usize, const WORD: usize, const RECORD: usize> Page
         if term > self.term {
             (self.term, self.vote) = (term, 0);
         }
-        let mut page = self.pages.get(number);
         match taken {
             RecoveredRecord::Vote => {
                 // It stands in the place of an index, and counts whatever the term.
@@ -282,21 +283,21 @@ impl<M: Medium, const PAGES: usize, const WORD: usize, const RECORD: usize> Page
                 }
             }
             RecoveredRecord::Start(before) => {
-                self.pages.live_mut().for_each(Page::kill);
+                self.pages.update_live(Page::kill);
                 // A read that stopped among the dead must not go on there.
                 self.reading = None;
-                page.kill();
-                (page.begin, page.end, page.live) = (before.index.next(), before.index, size);
-                page.starts = true;
-                self.pages.set(number, page);
+                self.pages.update(number, |page| {
+                    page.kill();
+                    (page.begin, page.end, page.live) = (before.index.next(), before.index, size);
+                    page.starts = true;
+                });
                 self.last = before;
             }
             RecoveredRecord::Entry(index) => {
                 if index <= self.last.index {
                     self.trim_others(number, index);
                 }
-                page.add(index, size);
-                self.pages.set(number, page);
+                self.pages.update(number, |page| page.add(index, size));
                 self.last = EntryId { term, index };
             }
         }
@@ -304,7 +305,11 @@ impl<M: Medium, const PAGES: usize, const WORD: usize, const RECORD: usize> Page
 
     fn trim_others(&mut self, number: usize, index: LogIndex) {
         let sequence = self.pages.get(number).sequence;
-        self.pages.live_mut().filter(|page| page.sequence != sequence).for_each(|page| page.trim(index));
+        self.pages.update_live(|page| {
+            if page.sequence != sequence {
+                page.trim(index);
+            }
+        });
     }
 
     /// The header of a live page.
