@@ -70,7 +70,7 @@ fn build_now(firmware: &Firmware) -> Result<PathBuf> {
 fn cargo(firmware: &Firmware, target: &Path) -> Result<()> {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../firmware");
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(workspace).args(["build", "--quiet", "--release", "--locked", "--package", firmware.package]);
+    cargo.current_dir(workspace).args(["build", "--quiet", "--release", "--package", firmware.package]);
     cargo.args(["--target", firmware.target, "--features", firmware.features]).env("CARGO_TARGET_DIR", target);
     // Flags that are meant for the host's code.
     cargo.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS").env_remove("CARGO_BUILD_TARGET");
