@@ -77,9 +77,10 @@ impl<C: WakerCell> Wake<C> {
 
     /// Waits until `condition` finds something.
     ///
-    /// Cancel-safe: dropped at any time, it costs at most one wake-up for nothing.
-    pub async fn until<T>(&self, mut condition: impl FnMut() -> Option<T>) -> T {
-        poll_fn(|cx| self.poll_until(cx, &mut condition)).await
+    /// Cancel-safe: dropped at any time, it costs at most one wake-up for nothing. Polled after its end, it looks again: unlike the future of an
+    /// `async fn`, it never panics.
+    pub fn until<T>(&self, mut condition: impl FnMut() -> Option<T>) -> impl Future<Output = T> {
+        poll_fn(move |cx| self.poll_until(cx, &mut condition))
     }
 }
 

@@ -5,6 +5,7 @@
 
 use quoring_ring::{Wake, WakerCell};
 use std::cell::Cell;
+use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 /// Counts how often it was used.
@@ -57,4 +58,22 @@ fn what_comes_while_a_watcher_registers_is_seen() {
     let wake = Wake::new(&cell);
     let condition = || (cell.registered.get() == 1).then_some(());
     assert_eq!(wake.poll_until(&mut context(), condition), Poll::Ready(()));
+}
+
+/// The future of an `async fn` would panic.
+///
+/// covers: F5
+#[test]
+fn a_wait_that_is_over_looks_again_if_it_is_polled_again() {
+    let cell = Counting::default();
+    let wake = Wake::new(&cell);
+    let looks = Cell::new(0);
+    let mut wait = pin!(wake.until(|| {
+        looks.set(looks.get() + 1);
+        (looks.get() % 3 != 0).then_some(looks.get())
+    }));
+    for look in [1, 2, 4, 5] {
+        assert_eq!(wait.as_mut().poll(&mut context()), Poll::Ready(look));
+    }
+    assert_eq!(cell.registered.get(), 1, "the third look found nothing, and the fourth came after it");
 }

@@ -81,8 +81,10 @@ impl Raft<'_> {
     /// Waits for a leader for one to two election timeouts from now, longer after waits in vain. Also after stepping down (E5).
     pub(super) fn await_leader(&mut self, now: Instant) {
         const LONGEST: u8 = 4;
-        let timeout = self.config.election_timeout.0.max(1);
-        let range = timeout.saturating_mul(u64::from(self.timers.rounds.clamp(1, LONGEST)));
+        let timeout = self.config.election_timeout.0;
+        let rounds = u64::from(self.timers.rounds.clamp(1, LONGEST));
+        // A range of nothing would panic; that a configuration has none is not known here.
+        let range = timeout.saturating_mul(rounds).max(1);
         self.timers.heard_at = now;
         self.timers.patience = Duration(timeout.saturating_add(self.timers.random() % range));
     }

@@ -356,11 +356,13 @@ impl<'a> Raft<'a> {
 impl Window<'_> {
     /// The first `count` items are in the leader's log.
     fn take_off(&mut self, count: u32) {
-        let mut items = Items::new(self.buffer.get(..self.used).unwrap_or_default());
-        items.by_ref().take(count as usize).for_each(drop);
-        let rest = items.rest();
-        let gone = self.used - rest;
-        self.buffer.copy_within(gone..self.used, 0);
+        let items = self.buffer.get_mut(..self.used).unwrap_or_default();
+        let mut all = Items::new(items);
+        all.by_ref().take(count as usize).for_each(drop);
+        let rest = all.rest();
+        // So the compiler knows that no more goes than there is, and that nothing panics.
+        let gone = items.len().saturating_sub(rest);
+        items.copy_within(gone.., 0);
         self.used = rest;
         self.first = self.first.wrapping_add(count);
         if self.unsent >= gone {
