@@ -240,7 +240,8 @@ impl<M: Medium, const PAGES: usize, const WORD: usize, const RECORD: usize> Page
     const fn promise(&self, room: u32) -> u64 {
         let format = &self.io.format;
         let room = (room + format.unit()).saturating_sub(format.extent(RECORD as u32));
-        (room / format.extent(16)) as u64 * 16
+        let Some(batches) = room.checked_div(format.extent(16)) else { return 0 };
+        batches as u64 * 16
     }
 
     /// What that many pages take, the last of which must leave room for votes, and the rest of the newest before.

@@ -97,7 +97,8 @@ impl<M: Medium, const WORD: usize, const RECORD: usize> Io<M, WORD, RECORD> {
         let end = at + length;
         if at < self.held.start || end > self.held.end {
             let page = self.format.page();
-            let ahead = (page - at % page).min(RECORD as u32).max(length);
+            let into_page = at.checked_rem(page).unwrap_or_default();
+            let ahead = (page - into_page).min(RECORD as u32).max(length);
             self.forget();
             // Words ahead may be unreadable though these are not.
             let mut held = ahead;
@@ -268,7 +269,8 @@ async fn push<M: Medium>(
     let buffer = buffer.get_mut(..word as usize).unwrap_or_default();
     while !bytes.is_empty() {
         if words.filled == 0 && bytes.len() >= word as usize {
-            let whole = bytes.len() - bytes.len() % word as usize;
+            // Words are powers of two.
+            let whole = bytes.len() & (word as usize).wrapping_neg();
             let (now, rest) = bytes.split_at_checked(whole).unwrap_or((bytes, &[]));
             medium.write(words.at, now).await?;
             words.at += whole as u32;
