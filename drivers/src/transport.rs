@@ -2,6 +2,7 @@
 //!
 //! | module | feature | link |
 //! |---|---|---|
+//! | `embassy_udp` | `embassy-net` | UDP sockets of `embassy-net` |
 //! | `ethernet` | `ethernet` | network chips with drivers of `embassy-net-driver`, without IP |
 //! | [`fragment`] | | any of these whose datagrams are smaller than a frame, from 8 bytes: CAN, CAN FD, radio |
 //! | [`memory`] | | tasks of one process or firmware |
@@ -12,6 +13,8 @@ use core::fmt::Debug;
 
 use quoring_core::NodeId;
 
+#[cfg(feature = "embassy-net")]
+pub mod embassy_udp;
 #[cfg(feature = "ethernet")]
 pub mod ethernet;
 pub mod fragment;

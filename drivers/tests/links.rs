@@ -1,5 +1,12 @@
-//! Links with small datagrams, serial lines and Ethernet: the bytes of `LINKS.md`, everything a link can do to them, and three nodes that agree over them.
+//! Links with small datagrams, serial lines, Ethernet and a network stack: the bytes of `LINKS.md`, everything a link can do to them, and three nodes that agree over them.
 
+#[allow(dead_code)] // Each feature has its part.
+#[cfg(any(feature = "ethernet", feature = "embassy-net"))]
+#[path = "links/chip.rs"]
+mod chip;
+#[cfg(feature = "embassy-net")]
+#[path = "links/embassy_udp.rs"]
+mod embassy_udp;
 #[cfg(feature = "ethernet")]
 #[path = "links/ethernet.rs"]
 mod ethernet;

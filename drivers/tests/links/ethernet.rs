@@ -1,155 +1,31 @@
 //! Raw Ethernet, on a network chip that is made for it.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Context, Waker};
 
 use embassy_futures::join::{join, join_array};
 use embassy_futures::poll_once;
-use embassy_net_driver::{Capabilities, Driver, HardwareAddress, LinkState, RxToken, TxToken};
+use embassy_net_driver::{HardwareAddress, LinkState};
 use embassy_sync::blocking_mutex::raw::NoopRawMutex;
 use futures_lite::future::block_on;
+use quoring::NodeId;
 use quoring::transport::Transport;
 use quoring::transport::ethernet::{Address, BROADCAST, Dropped, ETHERTYPE, Error, Ethernet, NotEthernet};
-use quoring::{Duration, NodeId};
 
+use super::chip::{Chip, MTU, Packet, segment};
 use super::world::World;
 use super::{Random, elect_and_commit, node, now, vector};
 
 /// Bytes in front of a frame.
 const HEADER: usize = 16;
-/// The largest packet.
-const MTU: usize = 1514;
-
-type Packet = Vec<u8>;
-
-/// A chip that the test looks into, and its driver.
-#[derive(Clone)]
-struct Chip(Rc<RefCell<Insides>>);
-
-struct Insides {
-    medium: HardwareAddress,
-    incoming: VecDeque<Packet>,
-    outgoing: VecDeque<Packet>,
-    /// How many packets go out before there is no room.
-    room: usize,
-    link: LinkState,
-    /// Whom it wakes for what comes in, for room, and for the link: an odd driver keeps one waker for all, whoever asked last.
-    wakers: [Option<Waker>; 3],
-    shares_waker: bool,
-    /// How often it was asked.
-    asked: usize,
+/// The chip of a node.
+fn chip_of(id: usize, shares_waker: bool) -> Chip {
+    Chip::new(HardwareAddress::Ethernet(address_of(node(id))), shares_waker)
 }
 
-impl Chip {
-    fn new(id: usize, shares_waker: bool) -> Self {
-        Self(Rc::new(RefCell::new(Insides {
-            medium: HardwareAddress::Ethernet(address_of(node(id))),
-            incoming: VecDeque::new(),
-            outgoing: VecDeque::new(),
-            room: 4,
-            link: LinkState::Up,
-            wakers: [const { None }; 3],
-            shares_waker,
-            asked: 0,
-        })))
-    }
-
-    fn transport(&self) -> Ethernet<NoopRawMutex, Self> {
-        Ethernet::new(self.clone(), address_of).unwrap()
-    }
-
-    /// A packet comes in.
-    fn hear(&self, packet: impl Into<Packet>) {
-        self.0.borrow_mut().incoming.push_back(packet.into());
-        self.wake(0);
-    }
-
-    /// A packet goes out, and leaves room.
-    fn leave(&self) -> Option<Packet> {
-        let packet = self.0.borrow_mut().outgoing.pop_front()?;
-        self.wake(1);
-        Some(packet)
-    }
-
-    fn set_link(&self, link: LinkState) {
-        self.0.borrow_mut().link = link;
-        self.wake(2);
-    }
-
-    fn wake(&self, event: usize) {
-        let mut insides = self.0.borrow_mut();
-        let event = if insides.shares_waker { 0 } else { event };
-        let waker = insides.wakers[event].take();
-        drop(insides);
-        waker.into_iter().for_each(Waker::wake);
-    }
-
-    /// As many drivers do, whether there is something to wait for or not.
-    fn ask(&self, event: usize, cx: &mut Context<'_>) {
-        let mut insides = self.0.borrow_mut();
-        let event = if insides.shares_waker { 0 } else { event };
-        insides.wakers[event] = Some(cx.waker().clone());
-        insides.asked += 1;
-    }
-}
-
-struct Come(Packet);
-
-impl RxToken for Come {
-    fn consume<R, F: FnOnce(&mut [u8]) -> R>(mut self, f: F) -> R {
-        f(&mut self.0)
-    }
-}
-
-struct Go<'c>(&'c Chip);
-
-impl TxToken for Go<'_> {
-    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
-        assert!(len <= MTU);
-        // What was in the buffer before.
-        let mut packet = vec![0xEE; len];
-        let result = f(&mut packet);
-        packet.resize(len.max(60), 0xEE);
-        self.0.0.borrow_mut().outgoing.push_back(packet);
-        result
-    }
-}
-
-impl Driver for Chip {
-    type RxToken<'a> = Come;
-    type TxToken<'a> = Go<'a>;
-
-    fn receive(&mut self, cx: &mut Context<'_>) -> Option<(Come, Go<'_>)> {
-        self.ask(0, cx);
-        let packet = self.0.borrow_mut().incoming.pop_front()?;
-        Some((Come(packet), Go(self)))
-    }
-
-    fn transmit(&mut self, cx: &mut Context<'_>) -> Option<Go<'_>> {
-        self.ask(1, cx);
-        let insides = self.0.borrow();
-        let has_room = insides.outgoing.len() < insides.room;
-        drop(insides);
-        has_room.then_some(Go(self))
-    }
-
-    fn link_state(&mut self, cx: &mut Context<'_>) -> LinkState {
-        self.ask(2, cx);
-        self.0.borrow().link
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        let mut capabilities = Capabilities::default();
-        capabilities.max_transmission_unit = MTU;
-        capabilities
-    }
-
-    fn hardware_address(&self) -> HardwareAddress {
-        self.0.borrow().medium
-    }
+fn transport(chip: &Chip) -> Ethernet<NoopRawMutex, Chip> {
+    Ethernet::new(chip.clone(), address_of).unwrap()
 }
 
 fn address_of(node: NodeId) -> Address {
@@ -158,15 +34,15 @@ fn address_of(node: NodeId) -> Address {
 
 /// The packet for a frame from node 0 to node 1.
 fn packet(frame: &[u8]) -> Packet {
-    let chip = Chip::new(0, true);
-    block_on(chip.transport().send(node(1), frame)).unwrap();
+    let chip = chip_of(0, true);
+    block_on(transport(&chip).send(node(1), frame)).unwrap();
     chip.leave().unwrap()
 }
 
 /// What comes of a packet at node 1, in a buffer of so many bytes.
 fn heard(packet: &[u8], size: usize) -> (Option<Vec<u8>>, Dropped) {
-    let chip = Chip::new(1, true);
-    let transport = chip.transport();
+    let chip = chip_of(1, true);
+    let transport = transport(&chip);
     chip.hear(packet);
     let mut buffer = vec![0; size];
     let len = now(transport.receive(&mut buffer));
@@ -195,7 +71,7 @@ fn frames_of_every_size_fill_their_packet_and_their_buffer() {
         assert_eq!(heard(&packet(&frame), len), (Some(frame), NONE));
     }
     let size = MTU - HEADER + 1;
-    assert_eq!(block_on(Chip::new(0, true).transport().send(node(1), &vec![0; size])), Err(Error::TooLarge(size)));
+    assert_eq!(block_on(transport(&chip_of(0, true)).send(node(1), &vec![0; size])), Err(Error::TooLarge(size)));
 }
 
 /// covers: T1, T5
@@ -235,8 +111,8 @@ fn what_is_for_others_or_of_another_kind_is_not_looked_at() {
 /// covers: T1
 #[test]
 fn nodes_with_another_ethertype_hear_each_other_alone() {
-    let chip = Chip::new(1, true);
-    let transport = chip.transport().with_ethertype(ETHERTYPE + 1);
+    let chip = chip_of(1, true);
+    let transport = transport(&chip).with_ethertype(ETHERTYPE + 1);
     chip.hear(packet(b"to all others"));
     let mut buffer = [0; 20];
     assert_eq!(now(transport.receive(&mut buffer)), None);
@@ -250,8 +126,8 @@ fn nodes_with_another_ethertype_hear_each_other_alone() {
 /// covers: T5
 #[test]
 fn no_packet_does_any_harm() {
-    let (chip, mut random) = (Chip::new(1, true), Random(6));
-    let transport = chip.transport();
+    let (chip, mut random) = (chip_of(1, true), Random(6));
+    let transport = transport(&chip);
     for _ in 0..20_000 {
         let len = random.below(40);
         let mut garbage = random.frame(len);
@@ -268,8 +144,7 @@ fn no_packet_does_any_harm() {
 /// covers: T1
 #[test]
 fn what_is_no_driver_of_ethernet_is_refused() {
-    let chip = Chip::new(0, true);
-    chip.0.borrow_mut().medium = HardwareAddress::Ip;
+    let chip = Chip::new(HardwareAddress::Ip, true);
     let refused = Ethernet::<NoopRawMutex, _>::new(chip, address_of);
     assert_eq!(refused.map(|_| ()).unwrap_err(), NotEthernet(HardwareAddress::Ip));
 }
@@ -287,9 +162,9 @@ struct Crowd {
 
 impl Crowd {
     fn new(shares_waker: bool, room: usize) -> Self {
-        let chip = Chip::new(0, shares_waker);
+        let chip = chip_of(0, shares_waker);
         chip.0.borrow_mut().room = room;
-        let transport = Box::leak(Box::new(chip.transport()));
+        let transport = Box::leak(Box::new(transport(&chip)));
         Self { world: World::default(), chip, transport, ends: Rc::default(), heard: Rc::default() }
     }
 
@@ -485,8 +360,8 @@ fn tasks_that_share_a_waker_do_not_keep_each_other_awake() {
 /// covers: T1
 #[test]
 fn packets_of_others_do_not_keep_the_node_from_running() {
-    let chip = Chip::new(1, true);
-    let transport = chip.transport();
+    let chip = chip_of(1, true);
+    let transport = transport(&chip);
     (0..10).for_each(|_| chip.hear([0xFF; 60]));
     let mut buffer = [0; 10];
     let mut receive = pin!(transport.receive(&mut buffer));
@@ -496,42 +371,17 @@ fn packets_of_others_do_not_keep_the_node_from_running() {
     }
 }
 
-/// Carries packets between chips, a hundred microseconds each, and loses and damages one of so many.
-async fn segment(world: &World, chips: &[Chip; 3], one_of: usize, faults: &Cell<usize>) {
-    let mut random = Random(9);
-    loop {
-        let packets: Vec<_> = chips.iter().filter_map(Chip::leave).collect();
-        for mut packet in packets {
-            match random.below(2 * one_of) {
-                0 => {
-                    faults.set(faults.get() + 1);
-                    continue;
-                }
-                1 => {
-                    faults.set(faults.get() + 1);
-                    let at = random.below(packet.len());
-                    packet[at] ^= 1 << random.below(8);
-                }
-                _ => {}
-            }
-            // A switch that has not learned who is where.
-            chips.iter().for_each(|chip| chip.hear(&packet[..]));
-        }
-        world.sleep(Duration::from_micros(100)).await;
-    }
-}
-
 /// covers: T1, T2, P1
 #[test]
 fn three_nodes_agree_over_ethernet() {
     for (shares_waker, room, one_of) in [(true, 1, 20), (false, 1, 20), (true, 4, 1_000_000)] {
         let world = Rc::new(World::default());
-        let chips = [0, 1, 2].map(|id| Chip::new(id, shares_waker));
+        let chips = [0, 1, 2].map(|id| chip_of(id, shares_waker));
         chips.iter().for_each(|chip| chip.0.borrow_mut().room = room);
         let (faults, shown) = (Rc::<Cell<usize>>::default(), chips.clone());
         let (carrier, counted) = (Rc::clone(&world), Rc::clone(&faults));
         world.spawn(async move { segment(&carrier, &shown, one_of, &counted).await });
-        elect_and_commit(&world, chips.map(|chip| chip.transport()), 100);
+        elect_and_commit(&world, chips.map(|chip| transport(&chip)), 100);
         println!("{} packets were lost or damaged", faults.get());
         assert!(one_of > 20 || faults.get() > 10);
     }
