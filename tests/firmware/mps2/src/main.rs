@@ -29,7 +29,7 @@ impl Platform for Mps2 {
 
 const CLUSTER: ClusterId = ClusterId(0x5155_4F52);
 const PEERS: usize = if cfg!(feature = "five") { 4 } else { 2 };
-const FRAME: usize = 240;
+const FRAME: usize = 224;
 
 /// 32 KiB of log and two snapshots of up to 4 KiB.
 const LAYOUT: Layout = Layout { log_pages: 8, slot_pages: 1 };
