@@ -91,25 +91,13 @@ impl Cluster {
         self.nodes[node].status.as_ref()
     }
 
-    /// Why a node did not start.
-    #[must_use]
-    pub fn failed(&self, node: usize) -> Option<&str> {
-        self.nodes[node].failed.as_deref()
-    }
-
-    /// Whether a node has started and answers requests.
-    #[must_use]
-    pub fn is_ready(&self, node: usize) -> bool {
-        self.nodes[node].is_ready
-    }
-
     /// A node's medium. Only what has no power may be changed.
     #[must_use]
     pub fn flash(&self, node: usize) -> &Flash {
         &self.nodes[node].flash
     }
 
-    /// Gives a board power; whether its node starts is seen later.
+    /// Gives a board power. It is an error, seen later, if its node does not start.
     ///
     /// # Errors
     /// QEMU does not start.
@@ -124,6 +112,23 @@ impl Cluster {
         self.history.boot(*id);
         self.nodes[node].boots(board);
         Ok(())
+    }
+
+    /// Gives a board power, and goes on until its node has started, or has told why it does not: the reason. Then it has no power any more.
+    ///
+    /// # Errors
+    /// As [`Cluster::until`].
+    pub fn try_boot(&mut self, node: usize) -> Result<Option<String>> {
+        self.boot(node)?;
+        self.nodes[node].may_fail = true;
+        self.until("it starts or says why not", |cluster| {
+            cluster.nodes[node].is_ready || cluster.nodes[node].failed.is_some()
+        })?;
+        let failed = self.nodes[node].failed.take();
+        if failed.is_some() {
+            self.kill(node)?;
+        }
+        Ok(failed)
     }
 
     /// Takes a board's power, at any instruction.

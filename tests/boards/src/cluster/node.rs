@@ -45,6 +45,8 @@ pub(super) struct Node {
     pub(super) is_ready: bool,
     /// Why it did not start.
     pub(super) failed: Option<String>,
+    /// Whether it is no fault if it does not start this time.
+    pub(super) may_fail: bool,
     /// What it told of itself last, since it started.
     pub(super) status: Option<Status>,
     /// The next register to read back.
@@ -66,6 +68,7 @@ impl Node {
             board: None,
             is_ready: false,
             failed: None,
+            may_fail: false,
             status: None,
             next_read: 0,
             voters,
@@ -93,7 +96,7 @@ impl Node {
     /// A put that has no answer yet may have been stored, or not.
     fn off(&mut self) {
         (self.board, self.failed, self.status, self.request) = (None, None, None, None);
-        (self.is_ready, self.hangs) = (false, false);
+        (self.is_ready, self.hangs, self.may_fail) = (false, false, false);
     }
 
     pub(super) fn hang(&mut self) -> Result<()> {
@@ -161,7 +164,10 @@ impl Node {
                 ensure!(id == self.id && !self.is_ready, "it says that it is ready, as {id}");
                 self.is_ready = true;
             }
-            Said::Failed(reason) => self.failed = Some(reason),
+            Said::Failed(reason) => {
+                ensure!(self.may_fail, "the node does not start: {reason}");
+                self.failed = Some(reason);
+            }
             Said::Answer(answer) => {
                 let (request, _) = self.request.take().context("an answer to nothing")?;
                 self.answered(request, answer, history)?;
