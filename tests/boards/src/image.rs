@@ -1,6 +1,6 @@
 //! What a firmware image is made of: sections, symbols, and to which part of the project each byte of code belongs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
 
@@ -19,6 +19,7 @@ pub struct Image {
     symbols: Vec<Symbol>,
     text: Vec<Stretch>,
     owners: Vec<Owner>,
+    vectors: BTreeSet<u64>,
 }
 
 /// Bytes of an image by what becomes of them.
@@ -45,12 +46,13 @@ pub struct Symbol {
     pub size: u64,
 }
 
-/// Code of one section. Each half word has an owner.
+/// Code of one section, by half words. Each has an owner.
 #[derive(Debug)]
 struct Stretch {
     address: u64,
+    code: Vec<u16>,
     /// Positions in `Image::owners`.
-    halves: Vec<u32>,
+    owners: Vec<u32>,
 }
 
 impl Image {
@@ -67,6 +69,7 @@ impl Image {
             symbols: Vec::new(),
             text: Vec::new(),
             owners: Vec::new(),
+            vectors: BTreeSet::new(),
         };
         image.parse(&bytes).with_context(told)?;
         Ok(Self { bytes, ..image })
@@ -89,15 +92,16 @@ impl Image {
                 _ => {}
             }
             if section.kind() == SectionKind::Text {
-                let addresses = (section.address()..section.address() + section.size()).step_by(2);
-                let halves = addresses.map(|address| {
-                    let owner = places.owner(address);
+                let halves = section.data()?.as_chunks().0.iter();
+                let code: Vec<_> = halves.map(|half| u16::from_le_bytes(*half)).collect();
+                let owners = addresses(section.address(), code.len()).map(|address| {
                     let next = known.len() as u32;
-                    *known.entry(owner).or_insert(next)
+                    *known.entry(places.owner(address)).or_insert(next)
                 });
-                self.text.push(Stretch { address: section.address(), halves: halves.collect() });
+                self.text.push(Stretch { address: section.address(), owners: owners.collect(), code });
             }
         }
+        self.vectors = vectors(&file)?;
         ensure!(self.sizes.text > 0, "no code in it");
         let mut owners: Vec<_> = known.into_iter().map(|(owner, position)| (position, owner)).collect();
         owners.sort_unstable_by_key(|(position, _)| *position);
@@ -121,10 +125,32 @@ impl Image {
     /// Whose the code at `address` is.
     #[must_use]
     pub fn owner(&self, address: u64) -> Option<&Owner> {
-        self.text.iter().find_map(|stretch| {
-            let offset = usize::try_from(address.checked_sub(stretch.address)?).ok()?;
-            self.owners.get(*stretch.halves.get(offset / 2)? as usize)
-        })
+        let (stretch, place) = self.place(address)?;
+        self.owners.get(*stretch.owners.get(place)? as usize)
+    }
+
+    /// The half word of code at `address`.
+    #[must_use]
+    pub fn code_at(&self, address: u64) -> Option<u16> {
+        let (stretch, place) = self.place(address)?;
+        stretch.code.get(place).copied()
+    }
+
+    /// Where interrupts and exceptions begin.
+    #[must_use]
+    pub fn vectors(&self) -> &BTreeSet<u64> {
+        &self.vectors
+    }
+
+    /// The addresses of code that is part of a function which `is_it` tells by its name, inlined or not.
+    ///
+    /// # Errors
+    /// The image's debug information cannot be read.
+    pub fn within(&self, is_it: impl Fn(&str) -> bool) -> Result<BTreeSet<u64>> {
+        let file = object::File::parse(&*self.bytes)?;
+        let places = Places::new(&file)?;
+        let all = self.text.iter().flat_map(|stretch| addresses(stretch.address, stretch.code.len()));
+        Ok(all.filter(|address| places.frames(*address).iter().any(|owner| is_it(&owner.function))).collect())
     }
 
     /// All functions that the code at `address` is part of, each inlined into the next.
@@ -137,19 +163,27 @@ impl Image {
     /// The address behind the last code.
     #[must_use]
     pub fn code_end(&self) -> u64 {
-        self.text.iter().map(|stretch| stretch.address + 2 * stretch.halves.len() as u64).max().unwrap_or_default()
+        self.text.iter().map(|stretch| stretch.address + 2 * stretch.code.len() as u64).max().unwrap_or_default()
     }
 
     /// Bytes of code by owner.
     #[must_use]
     pub fn code(&self) -> BTreeMap<&Owner, u64> {
         let mut code = BTreeMap::new();
-        for half in self.text.iter().flat_map(|stretch| &stretch.halves) {
-            if let Some(owner) = self.owners.get(*half as usize) {
+        for owner in self.text.iter().flat_map(|stretch| &stretch.owners) {
+            if let Some(owner) = self.owners.get(*owner as usize) {
                 *code.entry(owner).or_default() += 2;
             }
         }
         code
+    }
+
+    /// The stretch of code with this address in it, and the half word's number there.
+    fn place(&self, address: u64) -> Option<(&Stretch, usize)> {
+        self.text.iter().find_map(|stretch| {
+            let place = usize::try_from(address.checked_sub(stretch.address)? / 2).ok()?;
+            (place < stretch.code.len()).then_some((stretch, place))
+        })
     }
 }
 
@@ -179,4 +213,15 @@ fn is_loaded(section: &object::Section<'_, '_>) -> bool {
 /// The bytes of a section; none if there is no such.
 fn section<'f>(file: &object::File<'f>, name: &str) -> Result<&'f [u8]> {
     Ok(file.section_by_name(name).map(|section| section.data()).transpose()?.unwrap_or_default())
+}
+
+/// Of half words one after the other.
+fn addresses(first: u64, count: usize) -> impl Iterator<Item = u64> {
+    (first..).step_by(2).take(count)
+}
+
+/// What the table of vectors points to: the first word is the stack's.
+fn vectors(file: &object::File<'_>) -> Result<BTreeSet<u64>> {
+    let words = section(file, ".vector_table")?.as_chunks().0.iter().skip(1);
+    Ok(words.map(|word| u64::from(u32::from_le_bytes(*word) & !1)).filter(|address| *address != 0).collect())
 }

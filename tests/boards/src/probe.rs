@@ -9,9 +9,13 @@ use std::sync::Mutex;
 
 use anyhow::{Context as _, Result, bail};
 
+mod profile;
 mod report;
+mod trace;
 
-pub use report::{Report, Section};
+pub use profile::{Lengths, Profile};
+pub use report::Report;
+pub use trace::{Block, Trace};
 
 /// The marker that an image executes after each entry that it has applied.
 pub const APPLIED: u8 = 0x51;
@@ -30,11 +34,10 @@ impl Probe {
         Self { options: String::new(), report: Some(file.into()) }
     }
 
-    /// Counts by address, in the first `code` bytes of memory. What is counted, and of sections, is what lies between these two of the
-    /// markers [`APPLIED`], the first being 0; or to the end, if there are not so many.
+    /// Writes also to `file` which blocks are executed between these two of the markers [`APPLIED`], the first being 0.
     #[must_use]
-    pub fn by_address(mut self, code: u64, markers: Range<u64>) -> Self {
-        self.option(format_args!("code={code},from={},to={}", markers.start, markers.end));
+    pub fn tracing(mut self, file: &Path, markers: Range<u64>) -> Self {
+        self.option(format_args!("trace={},from={},to={}", file.display(), markers.start, markers.end));
         self
     }
 

@@ -7,9 +7,9 @@ use std::path::PathBuf;
 #[derive(Debug, Default)]
 pub(crate) struct Options {
     pub(crate) out: Option<PathBuf>,
-    pub(crate) code: u64,
+    pub(crate) trace: Option<PathBuf>,
     pub(crate) from: u64,
-    pub(crate) to: Option<u64>,
+    pub(crate) to: u64,
     window: u64,
     size: u64,
     pub(crate) cut: u64,
@@ -27,9 +27,9 @@ impl Options {
             let number = || number(value).ok_or_else(|| format!("`{value}` is not a number"));
             match name {
                 "out" => options.out = Some(value.into()),
-                "code" => options.code = number()?,
+                "trace" => options.trace = Some(value.into()),
                 "from" => options.from = number()?,
-                "to" => options.to = Some(number()?),
+                "to" => options.to = number()?,
                 "window" => options.window = number()?,
                 "size" => options.size = number()?,
                 "cut" => options.cut = number()?,

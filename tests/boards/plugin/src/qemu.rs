@@ -2,9 +2,8 @@
 
 use core::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::sync::OnceLock;
-use std::sync::atomic::AtomicU64;
 
-use crate::count::{Counts, Instruction};
+use crate::count::{self, Counts};
 use crate::options::Options;
 
 /// The version of the interface that this plugin is written to.
@@ -39,9 +38,15 @@ unsafe extern "C" {
     fn qemu_plugin_register_atexit_cb(id: u64, callback: extern "C" fn(u64, *mut c_void), data: *mut c_void);
     fn qemu_plugin_tb_n_insns(block: *const Block) -> usize;
     fn qemu_plugin_tb_get_insn(block: *const Block, index: usize) -> *mut Insn;
+    fn qemu_plugin_tb_vaddr(block: *const Block) -> u64;
+    fn qemu_plugin_register_vcpu_tb_exec_cb(
+        block: *mut Block,
+        callback: extern "C" fn(c_uint, *mut c_void),
+        flags: c_int,
+        data: *mut c_void,
+    );
     fn qemu_plugin_insn_data(insn: *const Insn) -> *const u8;
     fn qemu_plugin_insn_size(insn: *const Insn) -> usize;
-    fn qemu_plugin_insn_vaddr(insn: *const Insn) -> u64;
     fn qemu_plugin_register_vcpu_insn_exec_inline(insn: *mut Insn, operation: c_int, word: *mut c_void, operand: u64);
     fn qemu_plugin_register_vcpu_insn_exec_cb(
         insn: *mut Insn,
@@ -75,14 +80,16 @@ pub unsafe extern "C" fn qemu_plugin_install(
         // SAFETY: QEMU passes that many pointers to C strings, which live while this runs.
         unsafe { CStr::from_ptr(*arguments.add(index)) }.to_string_lossy()
     });
-    let options = match Options::parse(arguments) {
-        Ok(options) => options,
+    let counts = Options::parse(arguments)
+        .and_then(|options| Counts::new(options).map_err(|error| format!("the trace cannot be written: {error}")));
+    let counts = match counts {
+        Ok(counts) => counts,
         Err(reason) => {
             eprintln!("quoring-probe: {reason}");
             return 1;
         }
     };
-    if COUNTS.set(Counts::new(options)).is_err() {
+    if COUNTS.set(counts).is_err() {
         eprintln!("quoring-probe: loaded twice");
         return 1;
     }
@@ -98,75 +105,43 @@ pub unsafe extern "C" fn qemu_plugin_install(
 extern "C" fn translated(_id: u64, block: *mut Block) {
     let Some(counts) = COUNTS.get() else { return };
     // SAFETY: QEMU lends the block for the time of this call.
-    let len = unsafe { qemu_plugin_tb_n_insns(block) };
+    let (address, len) = unsafe { (qemu_plugin_tb_vaddr(block), qemu_plugin_tb_n_insns(block)) };
+    if let Some(number) = counts.block(address, len) {
+        // SAFETY: the callback has the type that the interface asks for, and its data is a number that nobody follows as a pointer.
+        unsafe { qemu_plugin_register_vcpu_tb_exec_cb(block, executed, NO_REGISTERS, number as usize as *mut c_void) };
+    }
     for index in 0..len {
         // SAFETY: as above, and `index` is below the number of its instructions.
         let insn = unsafe { qemu_plugin_tb_get_insn(block, index) };
         // SAFETY: the instruction lives as long as the block; its data is as long as its size says.
-        let (address, bytes) = unsafe {
-            let bytes = core::slice::from_raw_parts(qemu_plugin_insn_data(insn), qemu_plugin_insn_size(insn));
-            (qemu_plugin_insn_vaddr(insn), bytes)
-        };
-        watch(counts, insn, address, Instruction::of(bytes));
+        let bytes = unsafe { core::slice::from_raw_parts(qemu_plugin_insn_data(insn), qemu_plugin_insn_size(insn)) };
+        watch(counts, insn, count::marker(bytes));
     }
 }
 
-fn watch(counts: &'static Counts, insn: *mut Insn, address: u64, instruction: Instruction) {
-    let callback: Option<(extern "C" fn(c_uint, *mut c_void), usize)> = match instruction {
-        Instruction::Marker(hint) => Some((marker, usize::from(hint))),
-        Instruction::Mask => Some((masked, address as usize)),
-        Instruction::Unmask => Some((unmasked, 0)),
-        Instruction::Lock => Some((locked, address as usize)),
-        Instruction::Unlock => Some((unlocked, 0)),
-        Instruction::Other => None,
-    };
-    // SAFETY: callbacks have the types that the interface asks for, and their data is a number that nobody follows as a pointer. The words that QEMU adds to
-    // live for ever, and only the one thread of the guest's one core writes them.
+fn watch(counts: &'static Counts, insn: *mut Insn, hint: Option<u8>) {
+    // SAFETY: callbacks have the types that the interface asks for, and their data is a number that nobody follows as a pointer. The word that QEMU adds to
+    // lives for ever, and only the one thread of the guest's one core writes it.
     unsafe {
-        if let Some((callback, data)) = callback {
-            qemu_plugin_register_vcpu_insn_exec_cb(insn, callback, NO_REGISTERS, data as *mut c_void);
+        if let Some(hint) = hint {
+            qemu_plugin_register_vcpu_insn_exec_cb(insn, marker, NO_REGISTERS, usize::from(hint) as *mut c_void);
         }
-        qemu_plugin_register_vcpu_insn_exec_inline(insn, ADD, word(counts.total()), 1);
-        if let Some(counter) = counts.at(address) {
-            qemu_plugin_register_vcpu_insn_exec_inline(insn, ADD, word(counter), 1);
-        }
+        qemu_plugin_register_vcpu_insn_exec_inline(insn, ADD, counts.total().as_ptr().cast(), 1);
         if counts.watches_stores() {
             qemu_plugin_register_vcpu_mem_cb(insn, stored, NO_REGISTERS, STORES, core::ptr::null_mut());
         }
     }
 }
 
-fn word(counter: &'static AtomicU64) -> *mut c_void {
-    counter.as_ptr().cast()
+extern "C" fn executed(_core: c_uint, block: *mut c_void) {
+    if let Some(counts) = COUNTS.get() {
+        counts.executed(block as usize as u32);
+    }
 }
 
 extern "C" fn marker(_core: c_uint, hint: *mut c_void) {
     if let Some(counts) = COUNTS.get() {
         counts.marker(hint as usize as u8);
-    }
-}
-
-extern "C" fn masked(_core: c_uint, address: *mut c_void) {
-    if let Some(counts) = COUNTS.get() {
-        counts.masked(address as usize as u64);
-    }
-}
-
-extern "C" fn unmasked(_core: c_uint, _data: *mut c_void) {
-    if let Some(counts) = COUNTS.get() {
-        counts.unmasked();
-    }
-}
-
-extern "C" fn locked(_core: c_uint, address: *mut c_void) {
-    if let Some(counts) = COUNTS.get() {
-        counts.locked(address as usize as u64);
-    }
-}
-
-extern "C" fn unlocked(_core: c_uint, _data: *mut c_void) {
-    if let Some(counts) = COUNTS.get() {
-        counts.unlocked();
     }
 }
 

@@ -106,7 +106,9 @@ impl<'f> Places<'f> {
 }
 
 impl Part {
-    const fn is_of_the_project(&self) -> bool {
+    /// Whether it was written for this project.
+    #[must_use]
+    pub const fn is_of_the_project(&self) -> bool {
         matches!(self, Self::Ring | Self::Core | Self::Wire | Self::Drivers | Self::Image)
     }
 }
