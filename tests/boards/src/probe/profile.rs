@@ -46,6 +46,8 @@ enum Kind {
     Mask,
     /// `cpsie i`.
     Unmask,
+    /// `msr primask`: masked as it was before the last `cpsid i`.
+    Restore,
     Other,
 }
 
@@ -87,6 +89,8 @@ struct Walk<'i> {
     own: HashMap<*const Owner, (&'i Owner, u64)>,
     charged: HashMap<*const Owner, (&'i Owner, u64)>,
     step: Option<Open>,
+    /// How often interrupts were masked and not unmasked.
+    masks: u32,
     masked: Option<Open>,
     profile: Profile<'i>,
 }
@@ -106,6 +110,7 @@ impl<'i> Profile<'i> {
             own: HashMap::new(),
             charged: HashMap::new(),
             step: None,
+            masks: 0,
             masked: None,
             profile: Self::default(),
         };
@@ -187,8 +192,13 @@ impl<'i> Walk<'i> {
             let in_step = known.in_step || above.is_some_and(|frame| frame.in_step);
             section(&mut self.step, &mut self.profile.steps, address, in_step);
         }
-        let is_masked = known.kind != Kind::Unmask && (self.masked.is_some() || known.kind == Kind::Mask);
-        section(&mut self.masked, &mut self.profile.masked, address, is_masked);
+        self.masks = match known.kind {
+            Kind::Mask => self.masks + 1,
+            Kind::Restore => self.masks.saturating_sub(1),
+            Kind::Unmask => 0,
+            _ => self.masks,
+        };
+        section(&mut self.masked, &mut self.profile.masked, address, self.masks > 0);
     }
 
     fn known(&mut self, address: u64) -> Known<'i> {
@@ -224,6 +234,9 @@ impl Kind {
 
     /// Of two half words (A5.3).
     const fn of_long(first: u16, second: u16) -> Self {
+        if first & 0xFFF0 == 0xF380 && second == 0x8810 {
+            return Self::Restore;
+        }
         // BL.
         if first >> 11 == 0b11110 && second & 0xD000 == 0xD000 {
             return Self::Call;
