@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use crate::cluster;
 
-// covers: P6, C12, F1.
+/// covers: C12, F1
 #[test]
 fn three_boards_elect_a_leader_commit_and_read_everything_back_on_all() -> Result<()> {
     let Some(mut cluster) = cluster(3, 1)? else { return Ok(()) };
@@ -12,7 +12,7 @@ fn three_boards_elect_a_leader_commit_and_read_everything_back_on_all() -> Resul
     cluster.settle()
 }
 
-// covers: P6, C12, F1.
+/// covers: C12, F1
 #[test]
 fn five_boards_elect_a_leader_commit_and_read_everything_back_on_all() -> Result<()> {
     let Some(mut cluster) = cluster(5, 2)? else { return Ok(()) };
@@ -20,8 +20,7 @@ fn five_boards_elect_a_leader_commit_and_read_everything_back_on_all() -> Result
     cluster.settle()
 }
 
-// More than a snapshot's worth of entries: each node makes snapshots and lets its log go. A restart begins from them.
-// covers: S3, S5.
+/// More than a snapshot's worth of entries: each node makes snapshots and lets its log go. A restart begins from them. covers: S3, S5
 #[test]
 fn logs_make_way_for_snapshots_and_boards_start_from_them() -> Result<()> {
     let Some(mut cluster) = cluster(3, 3)? else { return Ok(()) };

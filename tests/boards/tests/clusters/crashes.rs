@@ -13,8 +13,7 @@ fn a_while(cluster: &mut Cluster) -> Result<()> {
     cluster.pass(time)
 }
 
-// `ROUNDS=200` for a long one.
-// covers: D2, R3, R11. Scenario 16.
+/// `ROUNDS=200` for a long one. covers: D2
 #[test]
 fn boards_that_lose_power_under_load_again_and_again_lose_nothing() -> Result<()> {
     let Some(mut cluster) = cluster(3, 11)? else { return Ok(()) };
@@ -41,7 +40,7 @@ fn boards_that_lose_power_under_load_again_and_again_lose_nothing() -> Result<()
     cluster.settle()
 }
 
-// covers: D2, E2. Scenario 40.
+/// Scenario 40. covers: D2
 #[test]
 fn a_cluster_that_loses_power_as_a_whole_has_all_that_was_acknowledged() -> Result<()> {
     let Some(mut cluster) = cluster(3, 12)? else { return Ok(()) };
@@ -55,7 +54,7 @@ fn a_cluster_that_loses_power_as_a_whole_has_all_that_was_acknowledged() -> Resu
     Ok(())
 }
 
-// covers: P8, P13, S1, S7.
+/// covers: P8, S1, S7
 #[test]
 fn a_minority_that_is_down_stops_nobody_and_catches_up_by_snapshot() -> Result<()> {
     let Some(mut cluster) = cluster(5, 13)? else { return Ok(()) };
@@ -78,8 +77,7 @@ fn a_minority_that_is_down_stops_nobody_and_catches_up_by_snapshot() -> Result<(
     Ok(())
 }
 
-// The one that is left may lead on for a while; what it is given it keeps.
-// covers: R7.
+/// Its clients are told that the outcome is open. covers: E1, R7
 #[test]
 fn a_node_that_is_alone_acknowledges_nothing_until_the_others_return() -> Result<()> {
     let Some(mut cluster) = cluster(3, 14)? else { return Ok(()) };

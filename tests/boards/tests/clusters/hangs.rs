@@ -4,8 +4,7 @@ use anyhow::Result;
 
 use crate::{cluster, rounds};
 
-// It goes on where it stood: with a put that a client sent long ago, and frames of an earlier term.
-// covers: E5, L3. Scenario 31.
+/// It goes on where it stood: with a put that a client sent long ago, and frames of an earlier term. covers: E1, R7
 #[test]
 fn a_leader_that_hangs_is_replaced_and_follows_when_it_goes_on() -> Result<()> {
     let Some(mut cluster) = cluster(3, 21)? else { return Ok(()) };
@@ -21,7 +20,7 @@ fn a_leader_that_hangs_is_replaced_and_follows_when_it_goes_on() -> Result<()> {
     Ok(())
 }
 
-// covers: P8, P10.
+/// covers: P8
 #[test]
 fn a_follower_that_hangs_delays_nobody() -> Result<()> {
     let Some(mut cluster) = cluster(3, 22)? else { return Ok(()) };

@@ -8,7 +8,7 @@ use quoring_boards::switch::Faults;
 
 use crate::{cluster, rounds};
 
-// covers: E1, T1. Scenario 20.
+/// Scenario 20. covers: E1
 #[test]
 fn a_leader_whose_cable_is_pulled_is_replaced_and_follows_when_it_is_back() -> Result<()> {
     let Some(mut cluster) = cluster(3, 31)? else { return Ok(()) };
@@ -25,7 +25,7 @@ fn a_leader_whose_cable_is_pulled_is_replaced_and_follows_when_it_is_back() -> R
     Ok(())
 }
 
-// covers: E1, R7. Scenario 20.
+/// Scenario 20. covers: E1, R7
 #[test]
 fn a_minority_with_the_leader_acknowledges_nothing_and_the_majority_goes_on() -> Result<()> {
     let Some(mut cluster) = cluster(5, 32)? else { return Ok(()) };
@@ -44,8 +44,7 @@ fn a_minority_with_the_leader_acknowledges_nothing_and_the_majority_goes_on() ->
     Ok(())
 }
 
-// Its heartbeats still hold the others back, until it sees that nobody answers.
-// covers: E1. Scenario 21.
+/// Scenario 21. Its heartbeats hold the others back, until it sees that nobody answers. covers: E1
 #[test]
 fn a_leader_that_hears_nobody_steps_down() -> Result<()> {
     let Some(mut cluster) = cluster(3, 33)? else { return Ok(()) };
@@ -58,7 +57,7 @@ fn a_leader_that_hears_nobody_steps_down() -> Result<()> {
     cluster.settle()
 }
 
-// covers: T1, T2. Scenario 8.
+/// covers: T1, T2
 #[test]
 fn frames_lost_delayed_doubled_damaged_and_out_of_order_lose_no_command() -> Result<()> {
     let Some(mut cluster) = cluster(3, 34)? else { return Ok(()) };
@@ -73,7 +72,7 @@ fn frames_lost_delayed_doubled_damaged_and_out_of_order_lose_no_command() -> Res
     Ok(())
 }
 
-// covers: L1, T1.
+/// covers: D2, T1
 #[test]
 fn boards_restart_and_links_fail_at_once() -> Result<()> {
     let Some(mut cluster) = cluster(3, 35)? else { return Ok(()) };

@@ -22,7 +22,7 @@ fn written(flash: &Flash) -> Result<Vec<u64>> {
     Ok(written)
 }
 
-// covers: D5. Scenarios 37 and 59.
+/// Scenario 37. covers: D5
 #[test]
 fn a_flipped_bit_stops_a_board_with_a_reason_or_harms_nothing() -> Result<()> {
     let Some(mut cluster) = cluster(3, 41)? else { return Ok(()) };
