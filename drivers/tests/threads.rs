@@ -1,6 +1,9 @@
 //! Nodes and clients on threads of their own, in real time: what one executor's order of things could hide.
 #![cfg(feature = "std")] // It brings the critical section of threads.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time;
@@ -11,7 +14,8 @@ use quoring::clock::system::SystemClock;
 use quoring::store::memory::MemoryLog;
 use quoring::transport::memory::{MemoryNetwork, MemoryTransport};
 use quoring::{
-    Broken, ClusterId, Committed, Config, Duration, Node, NodeId, NodeSet, Platform, ReadError, Resources, Role, Step,
+    Broken, ClusterId, Committed, Config, Duration, LogIndex, Node, NodeId, NodeSet, Platform, Pointers, Position,
+    ReadError, Resources, Role, Step, Term,
 };
 
 struct Host;
@@ -148,4 +152,102 @@ fn nobody_on_any_thread_waits_for_ever() {
     for reader in readers {
         reader.recv_timeout(PATIENCE).expect("it has read each time");
     }
+}
+
+/// One reading of each pointer, in the order in which none of a pair may be ahead of the other.
+#[derive(Clone, Copy, Debug)]
+struct Reading {
+    leading: Option<Term>,
+    flushed: Position,
+    accepted: Position,
+    applied: LogIndex,
+    committed: LogIndex,
+}
+
+impl Reading {
+    fn of(pointers: &mut Pointers<'_>) -> Self {
+        Self {
+            leading: pointers.leading(),
+            flushed: pointers.flushed(),
+            accepted: pointers.accepted(),
+            applied: pointers.applied(),
+            committed: pointers.committed(),
+        }
+    }
+
+    /// Checks it by itself, and against the one before.
+    fn check(&self, before: &Self) {
+        let Self { leading, flushed, accepted, applied, committed } = *self;
+        assert!(applied <= committed, "applied before it was committed: {self:?}");
+        assert!(!accepted.precedes(flushed), "flushed before it was accepted: {self:?}");
+        assert!(before.applied <= applied && before.committed <= committed, "back from {before:?} to {self:?}");
+        assert!(!flushed.precedes(before.flushed), "back from {before:?} to {self:?}");
+        assert!(!accepted.precedes(before.accepted), "back from {before:?} to {self:?}");
+        if let (Some(term), Some(earlier)) = (leading, before.leading) {
+            assert!(earlier <= term, "back from {before:?} to {self:?}");
+        }
+    }
+}
+
+/// Looks at one node's pointers until it is told to stop, and once more; in which terms it was seen to lead, what it looked at last, and how often anything had moved.
+fn watch(mut pointers: Pointers<'static>, over: &AtomicBool) -> (Vec<Term>, Reading, u32) {
+    let (mut offices, mut last, mut moves) = (Vec::new(), Reading::of(&mut pointers), 0);
+    loop {
+        let stop = over.load(Ordering::Acquire);
+        let reading = Reading::of(&mut pointers);
+        reading.check(&last);
+        offices.extend(reading.leading.filter(|term| offices.last() != Some(term)));
+        moves += u32::from(reading.applied != last.applied || reading.accepted != last.accepted);
+        last = reading;
+        if stop {
+            return (offices, last, moves);
+        }
+        thread::yield_now();
+    }
+}
+
+/// A thread that never locks a node looks at its pointers, while sessions write and the office goes from node to node.
+///
+/// covers: F2
+#[test]
+fn pointers_never_go_back_nor_past_each_other_on_a_thread_that_only_looks() {
+    let nodes = start::<3>();
+    leader(&nodes);
+    let over = Arc::new(AtomicBool::new(false));
+    let watchers = nodes.map(|node| {
+        let over = Arc::clone(&over);
+        client(move || watch(node.pointers(), &over))
+    });
+    let writers = nodes.map(|node| {
+        client(move || {
+            block_on(async {
+                let mut session = node.session().await.unwrap();
+                for _ in 0..200 {
+                    session.propose(b"more").await.unwrap();
+                }
+            });
+        })
+    });
+    for _ in 0..4 {
+        // The leader may have lost its office meanwhile.
+        let _ = block_on(leader(&nodes).transfer(None));
+    }
+    writers.into_iter().for_each(|writer| writer.recv_timeout(PATIENCE).expect("written"));
+    let entries = leader(&nodes).status().committed;
+    block_on(async {
+        for node in nodes {
+            node.read().await.expect("there is a leader");
+        }
+    });
+    over.store(true, Ordering::Release);
+
+    let mut leaders = BTreeMap::new();
+    for (node, watcher) in watchers.into_iter().enumerate() {
+        let (offices, last, moves) = watcher.recv_timeout(PATIENCE).expect("no check failed");
+        assert!(last.applied >= entries && moves > 100, "node {node} was seen to move {moves} times, up to {last:?}");
+        for term in offices {
+            assert_eq!(*leaders.entry(term).or_insert(node), node, "two leaders of term {term}");
+        }
+    }
+    assert!(leaders.len() > 1, "one leader only: {leaders:?}");
 }
