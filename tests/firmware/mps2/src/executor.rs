@@ -10,6 +10,8 @@ use embassy_executor::Spawner;
 use embassy_executor::raw::Executor;
 use static_cell::StaticCell;
 
+use crate::interrupt_executor;
+
 /// A task was woken since the executor last looked.
 static WOKEN: AtomicBool = AtomicBool::new(false);
 
@@ -31,8 +33,12 @@ pub fn run(start: impl FnOnce(Spawner)) -> ! {
     }
 }
 
-/// The executor calls it when a task is woken, from any interrupt.
+/// Each executor calls it when one of its tasks is woken, from any interrupt.
 #[unsafe(export_name = "__pender")]
-fn pend(_: *mut ()) {
-    WOKEN.store(true, Ordering::Relaxed);
+fn pend(context: *mut ()) {
+    if context.is_null() {
+        WOKEN.store(true, Ordering::Relaxed);
+    } else {
+        interrupt_executor::pend();
+    }
 }

@@ -1,9 +1,11 @@
 //! The MPS2 board with the AN385 image: what a node stands on. Nothing here knows of consensus.
 #![no_std]
 
+pub mod dual_timer;
 mod ethernet;
 mod executor;
 mod flash;
+pub mod interrupt_executor;
 mod interrupts;
 mod mmio;
 mod time;
@@ -12,6 +14,7 @@ mod uart;
 pub use self::ethernet::{Lan9118, Received, Room};
 pub use self::executor::run;
 pub use self::flash::{Flash, Refused};
+pub use self::time::ticks;
 pub use self::uart::Uart;
 
 /// The parts of the board that a node uses.

@@ -113,6 +113,13 @@ impl Time {
     }
 }
 
+/// Ticks of 25 MHz, wrapping. To be read from any interrupt.
+#[must_use]
+pub fn ticks() -> u32 {
+    // It counts down.
+    !COUNTER.value.read()
+}
+
 /// Starts to count.
 pub(crate) fn start() {
     COUNTER.reload.write(u32::MAX);
