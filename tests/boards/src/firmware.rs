@@ -41,37 +41,46 @@ impl Firmware {
 /// # Errors
 /// The target's standard library is missing, or the image cannot be built: the compiler's messages are in the error.
 pub fn build(firmware: &Firmware) -> Result<PathBuf> {
-    static BUILT: Mutex<Option<HashMap<Firmware, PathBuf>>> = Mutex::new(None);
+    build_as(firmware, "", &[])
+}
+
+/// As [`build`], with more arguments for the compiler of the image itself, which makes the code of its dependencies, too. `kind` tells its file from others.
+///
+/// # Errors
+/// As for [`build`].
+pub fn build_as(firmware: &Firmware, kind: &'static str, arguments: &[&str]) -> Result<PathBuf> {
+    static BUILT: Mutex<Option<HashMap<(Firmware, &str), PathBuf>>> = Mutex::new(None);
     let mut built = BUILT.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let built = built.get_or_insert_default();
-    if let Some(image) = built.get(firmware) {
+    if let Some(image) = built.get(&(*firmware, kind)) {
         return Ok(image.clone());
     }
-    let image = build_now(firmware).with_context(|| format!("cannot build {firmware:?}"))?;
-    built.insert(*firmware, image.clone());
+    let image = build_now(firmware, kind, arguments).with_context(|| format!("cannot build {firmware:?}"))?;
+    built.insert((*firmware, kind), image.clone());
     Ok(image)
 }
 
-fn build_now(firmware: &Firmware) -> Result<PathBuf> {
+fn build_now(firmware: &Firmware, kind: &str, arguments: &[&str]) -> Result<PathBuf> {
     setup::target_is_there(firmware.target)?;
     let target = target_folder().join("firmware");
     let images = target.join("images");
-    fs::create_dir_all(&images)?;
+    fs::create_dir_all(images.join(kind))?;
     let lock = File::create(target.join("images.lock"))?;
     lock.lock().context("another process builds, and cannot be waited for")?;
 
-    cargo(firmware, &target)?;
+    cargo(firmware, &target, arguments)?;
     let linked = target.join(firmware.target).join("release").join(firmware.package);
-    let image = images.join(firmware.file_name());
+    let image = images.join(kind).join(firmware.file_name());
     keep(&linked, &image)?;
     Ok(image)
 }
 
-fn cargo(firmware: &Firmware, target: &Path) -> Result<()> {
+fn cargo(firmware: &Firmware, target: &Path, arguments: &[&str]) -> Result<()> {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../firmware");
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(workspace).args(["build", "--quiet", "--release", "--package", firmware.package]);
-    cargo.args(["--target", firmware.target, "--features", firmware.features]).env("CARGO_TARGET_DIR", target);
+    cargo.current_dir(workspace).args(["rustc", "--quiet", "--release", "--package", firmware.package]);
+    cargo.args(["--bin", firmware.package, "--target", firmware.target, "--features", firmware.features]);
+    cargo.arg("--").args(arguments).env("CARGO_TARGET_DIR", target);
     // Flags that are meant for the host's code.
     cargo.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS").env_remove("CARGO_BUILD_TARGET");
     let output = cargo.output().context("cargo cannot be started")?;

@@ -17,6 +17,7 @@ pub mod flash;
 pub mod history;
 pub mod image;
 pub mod line;
+pub mod panics;
 pub mod probe;
 pub mod qemu;
 pub mod setup;
