@@ -17,9 +17,11 @@ pub mod flash;
 pub mod history;
 pub mod image;
 pub mod line;
+pub mod microbit;
 pub mod panics;
 pub mod probe;
 pub mod qemu;
+pub mod serial;
 pub mod setup;
 pub mod switch;
 

@@ -1,16 +1,18 @@
 //! One serial line for everything: the frames of the nodes, and those of a client, which has an address but is no node.
 //!
 //! ```text
-//!  0        1      2           6      7    8
-//! +--------+------+-----------+------+----+----------+
-//! | number | last | zeros     | from | to | text ..  |     in a frame of `quoring::transport::serial`
-//! +--------+------+-----------+------+----+----------+
+//!  0        1      2        3       6      7    8
+//! +--------+------+--------+-------+------+----+----------+
+//! | number | last | answer | zeros | from | to | text ..  |     in a frame of `quoring::transport::serial`
+//! +--------+------+--------+-------+------+----+----------+
 //! ```
 //!
-//! A request travels in one frame, an answer in as many as it needs: `number` counts them from 0, `last` is 1 in the last one. Who misses one has no answer.
+//! A request travels in one frame, an answer in as many as it needs: `number` counts them from 0, `last` is 1 in the last one, `answer` counts answers. Who misses
+//! a frame has no answer.
 
 use core::convert::Infallible;
 use core::fmt::{self, Write as _};
+use core::sync::atomic::{AtomicU8, Ordering};
 
 use cortex_m::asm;
 use embassy_futures::block_on;
@@ -38,11 +40,13 @@ pub struct Line {
     serial: Serial<ThreadModeRawMutex, uart::Receiver, uart::Sender>,
     node: NodeId,
     requests: Pipe<ThreadModeRawMutex, WAITING>,
+    /// Answers so far.
+    answers: AtomicU8,
 }
 
 impl Line {
     pub(crate) const fn new(node: NodeId, receiver: uart::Receiver, sender: uart::Sender) -> Self {
-        Self { serial: Serial::new(receiver, sender), node, requests: Pipe::new() }
+        Self { serial: Serial::new(receiver, sender), node, requests: Pipe::new(), answers: AtomicU8::new(0) }
     }
 
     /// The line as the client's requests and answers have it.
@@ -119,11 +123,13 @@ impl Read for Client {
 impl Write for Client {
     /// Sends it at once: an answer is written in one go.
     async fn write(&mut self, bytes: &[u8]) -> Result<usize, Infallible> {
+        let answer = self.line.answers.load(Ordering::Relaxed);
+        self.line.answers.store(answer.wrapping_add(1), Ordering::Relaxed);
         let pieces = bytes.chunks(PIECE);
         for (number, piece) in pieces.enumerate() {
             let last = u8::from((number + 1) * PIECE >= bytes.len());
             let mut frame = Vec::<u8, { HEADER + PIECE }>::new();
-            let _ = frame.extend_from_slice(&[number as u8, last, 0, 0, 0, 0, self.line.node.get(), CLIENT]);
+            let _ = frame.extend_from_slice(&[number as u8, last, answer, 0, 0, 0, self.line.node.get(), CLIENT]);
             let _ = frame.extend_from_slice(piece);
             // The address is in the frame.
             let _ = self.line.serial.send(self.line.node, &frame).await;
