@@ -32,6 +32,15 @@ fn nothing_in_ring_or_core_leads_to_a_panic_and_no_allocator_is_linked_on_a_cort
     check(&Firmware::MPS2, "tests/firmware/mps2")
 }
 
+/// Streams, sessions and the rest that clients of boards do not ask for.
+///
+/// covers: F5
+#[test]
+fn nothing_that_a_client_or_an_application_can_ask_for_leads_to_a_panic_in_ring_or_core() -> Result<()> {
+    let handles = Firmware { package: "quoring-handles", target: "thumbv7m-none-eabi", features: "" };
+    check(&handles, "tests/firmware/handles")
+}
+
 /// covers: F1, F5
 #[test]
 fn nothing_in_ring_or_core_leads_to_a_panic_and_no_allocator_is_linked_on_a_cortex_m0() -> Result<()> {
