@@ -6,6 +6,7 @@ mod senders;
 use core::cell::RefCell;
 use core::fmt;
 use core::future::poll_fn;
+use core::task::Poll;
 
 use embassy_futures::yield_now;
 use embassy_net_driver::{Driver, HardwareAddress};
@@ -93,12 +94,13 @@ impl<M: RawMutex, D: Driver> Ethernet<M, D> {
 impl<M: RawMutex, D> Ethernet<M, D> {
     /// What came in and was dropped since the start.
     pub fn dropped(&self) -> Dropped {
-        self.with(|port, _| port.dropped)
+        self.with(|port, _| port.dropped).unwrap_or_default()
     }
 
-    fn with<R>(&self, work: impl FnOnce(&mut Port<D>, &mut After) -> R) -> R {
+    /// Works on the port; or not at all, if this is the driver's own code that calls in here.
+    fn with<R>(&self, work: impl FnOnce(&mut Port<D>, &mut After) -> R) -> Option<R> {
         let mut after = After::default();
-        let result = self.port.lock(|port| work(&mut port.borrow_mut(), &mut after));
+        let result = self.port.lock(|port| Some(work(&mut *port.try_borrow_mut().ok()?, &mut after)));
         after.happen();
         result
     }
@@ -111,7 +113,11 @@ impl<M: RawMutex, D: Driver> Transport for Ethernet<M, D> {
     async fn send(&self, peer: NodeId, frame: &[u8]) -> Result<(), Error> {
         let to = (self.address_of)(peer);
         let mut sending = Sending { ethernet: self, wait: Wait::NONE };
-        poll_fn(|cx| self.with(|port, after| port.send(cx, to, frame, &mut sending.wait, after))).await
+        poll_fn(|cx| {
+            let sent = self.with(|port, after| port.send(cx, to, frame, &mut sending.wait, after));
+            sent.unwrap_or(Poll::Ready(Err(Error::Busy)))
+        })
+        .await
     }
 
     /// Cancel-safe: no packet is taken from the driver.
@@ -119,7 +125,7 @@ impl<M: RawMutex, D: Driver> Transport for Ethernet<M, D> {
         let mut receiving = Receiving { ethernet: self, waits: false };
         loop {
             let received = poll_fn(|cx| {
-                let received = self.with(|port, after| port.receive(cx, buffer, after));
+                let received = self.with(|port, after| port.receive(cx, buffer, after)).unwrap_or(Poll::Ready(None));
                 receiving.waits = received.is_pending();
                 received
             });

@@ -6,13 +6,13 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Wake, Waker};
-use std::time;
 
 use embassy_futures::select::{Either3, select3};
 use embassy_futures::yield_now;
 use embassy_net::driver::HardwareAddress;
 use embassy_net::udp::{PacketMetadata, UdpSocket};
 use embassy_net::{Config, IpEndpoint, Ipv4Address, Ipv4Cidr, Runner, Stack, StackResources, StaticConfigV4};
+use embassy_time::{Duration, with_timeout};
 use futures_lite::future::block_on;
 use quoring::transport::Transport;
 use quoring::transport::embassy_udp::{Buffers, EmbassyUdp, Error};
@@ -112,17 +112,15 @@ fn a_peer_that_nobody_finds_takes_its_frames_and_holds_up_no_other() {
     let boards = [0, 1].map(ethernet);
     let (a, b) = (udp(0, boards[0].stack), udp(1, boards[1].stack));
     wired(boards, async || {
-        let began = time::Instant::now();
         for round in 0..10_u8 {
             // Nobody has the address of node 2.
             let lost = a.send(node(2), &[9; 1000]).await;
             assert_eq!(lost, if round < DEPTH as u8 { Ok(()) } else { Err(Error::Busy) });
             a.send(node(1), &[round]).await.unwrap();
             let mut buffer = [0; 10];
-            assert_eq!((b.receive(&mut buffer).await, buffer[0]), (Ok(1), round));
+            let received = with_timeout(Duration::from_secs(10), b.receive(&mut buffer)).await;
+            assert_eq!((received, buffer[0]), (Ok(Ok(1)), round));
         }
-        // What there is to wait for is sixfold patience: not that the stack asks for that address again, a second later.
-        assert!(began.elapsed() < time::Duration::from_millis(900), "{:?}", began.elapsed());
     });
 }
 
