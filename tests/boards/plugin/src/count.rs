@@ -12,6 +12,9 @@ use crate::options::Options;
 /// The marker that says "entry applied", by which the others are chosen.
 const APPLIED: u8 = 0x51;
 
+/// Bytes that are stored at once.
+const WORD: u64 = 4;
+
 /// The guest's instructions so far. Counters are written by the guest's only core: by code that QEMU generates, and by callbacks out of it.
 #[derive(Debug)]
 pub(crate) struct Counts {
@@ -34,6 +37,8 @@ struct Noted {
     /// Addresses and instructions of the blocks that were translated.
     blocks: Vec<(u64, usize)>,
     trace: Option<BufWriter<File>>,
+    /// Stores to the window, word behind word: the address of the first and their number.
+    runs: Vec<(u64, u64)>,
 }
 
 impl Counts {
@@ -81,7 +86,17 @@ impl Counts {
 
     /// Something was stored at `address`; whether the power goes now.
     pub(crate) fn stored(&self, address: u64) -> bool {
-        self.window.contains(&address) && self.stores.fetch_add(1, Relaxed) + 1 == self.options.cut
+        if !self.window.contains(&address) {
+            return false;
+        }
+        if self.options.out.is_some() {
+            let runs = &mut self.noted().runs;
+            match runs.last_mut() {
+                Some((first, stores)) if *first + WORD * *stores == address => *stores += 1,
+                _ => runs.push((address, 1)),
+            }
+        }
+        self.stores.fetch_add(1, Relaxed) + 1 == self.options.cut
     }
 
     pub(crate) fn marker(&self, hint: u8) {
@@ -110,6 +125,9 @@ impl Counts {
         writeln!(out, "stores {}", self.stores.load(Relaxed))?;
         for (hint, total) in &noted.markers {
             writeln!(out, "marker {hint:x} {total}")?;
+        }
+        for (address, stores) in &noted.runs {
+            writeln!(out, "run {address:x} {stores}")?;
         }
         for (number, (address, instructions)) in noted.blocks.iter().enumerate() {
             writeln!(out, "block {number} {address:x} {instructions}")?;

@@ -13,8 +13,9 @@
 //! A *marker* is an instruction of the reserved hint space of Thumb-2, `hint #0x50` to `hint #0x5f`: nothing to silicon, a note in the report here.
 //! A *block* is code that is executed from its first instruction to its last; interrupts come between blocks only. (Not so under `-icount`.)
 //!
-//! The report is lines of text: `instructions N`, `stores N`, `marker HINT INSTRUCTIONS` for each one in order, and `block NUMBER ADDRESS INSTRUCTIONS`.
-//! Addresses and hints are hexadecimal. The trace is numbers of blocks in 4 bytes each, little-endian.
+//! The report is lines of text: `instructions N`, `stores N`, `marker HINT INSTRUCTIONS` for each one in order, `run ADDRESS STORES` for
+//! stores to the window, word behind word, in order, and `block NUMBER ADDRESS INSTRUCTIONS`. Addresses and hints
+//! are hexadecimal. The trace is numbers of blocks in 4 bytes each, little-endian.
 #![cfg(target_os = "linux")]
 
 mod count;

@@ -54,6 +54,7 @@ unsafe extern "C" {
         flags: c_int,
         data: *mut c_void,
     );
+    fn qemu_plugin_mem_is_store(info: u32) -> bool;
     fn qemu_plugin_register_vcpu_mem_cb(
         insn: *mut Insn,
         callback: extern "C" fn(c_uint, u32, u64, *mut c_void),
@@ -145,9 +146,12 @@ extern "C" fn marker(_core: c_uint, hint: *mut c_void) {
     }
 }
 
-/// The guest has stored something; QEMU calls after it has.
-extern "C" fn stored(_core: c_uint, _info: u32, address: u64, _data: *mut c_void) {
-    if let Some(counts) = COUNTS.get()
+/// The guest has loaded or stored something; QEMU calls after it has, for loads too, whatever it was asked for.
+extern "C" fn stored(_core: c_uint, info: u32, address: u64, _data: *mut c_void) {
+    // SAFETY: it is what QEMU has just handed over.
+    let is_store = unsafe { qemu_plugin_mem_is_store(info) };
+    if is_store
+        && let Some(counts) = COUNTS.get()
         && counts.stored(address)
     {
         // SAFETY: a signal to this process; it ends here, before the guest's next instruction.

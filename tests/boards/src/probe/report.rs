@@ -15,6 +15,8 @@ pub struct Report {
     pub stores: u64,
     /// The markers in the order of their execution, each with the instructions before it.
     pub markers: Vec<(u8, u64)>,
+    /// Runs of stores to the window, word behind word: where each begins and how many stores it has.
+    pub runs: Vec<(u64, u64)>,
     /// The blocks that its trace is made of.
     pub blocks: Vec<Block>,
 }
@@ -43,6 +45,7 @@ impl Report {
             ["instructions", total] => self.instructions = total.parse()?,
             ["stores", stores] => self.stores = stores.parse()?,
             ["marker", hint, total] => self.markers.push((hexadecimal(hint)?.try_into()?, total.parse()?)),
+            ["run", address, stores] => self.runs.push((hexadecimal(address)?, stores.parse()?)),
             ["block", number, address, instructions] => {
                 ensure!(number.parse() == Ok(self.blocks.len()), "not the next block");
                 self.blocks.push(Block { address: hexadecimal(address)?, instructions: instructions.parse()? });
@@ -67,11 +70,12 @@ mod tests {
 
     #[test]
     fn a_report_is_read_line_by_line() {
-        let text = "instructions 100\nstores 3\nmarker 51 10\nmarker 52 15\nmarker 51 40\nblock 0 1f0 4\n";
+        let text =
+            "instructions 100\nstores 3\nmarker 51 10\nmarker 52 15\nmarker 51 40\nrun 21000000 3\nblock 0 1f0 4\n";
         let report = Report::parse(text).unwrap();
         let blocks = vec![Block { address: 0x1f0, instructions: 4 }];
         assert_eq!((report.instructions, report.stores, &report.blocks), (100, 3, &blocks));
-        assert_eq!(report.per_entry(), vec![30]);
+        assert_eq!((report.per_entry(), report.runs), (vec![30], vec![(0x2100_0000, 3)]));
     }
 
     #[test]
