@@ -37,17 +37,24 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Starts 1 to 3 or 5 voters on erased flash, and waits until all have started and one leads. `None` where the set-up is missing: the test is to
+    /// Starts 1 to 3 or 5 voters of the ordinary image: see [`Cluster::of`].
+    ///
+    /// # Errors
+    /// See there.
+    pub fn start(voters: u8, seed: u64) -> Result<Option<Self>> {
+        Self::of(&if voters > 3 { Firmware::MPS2_FIVE } else { Firmware::MPS2 }, voters, seed)
+    }
+
+    /// Starts voters of this image on erased flash, and waits until all have started and one leads. `None` where the set-up is missing: the test is to
     /// end, see [`setup::ready`]. `seed` draws what clients and the switch do.
     ///
     /// # Errors
-    /// A board does not start, or none leads.
-    pub fn start(voters: u8, seed: u64) -> Result<Option<Self>> {
-        let firmware = if voters > 3 { Firmware::MPS2_FIVE } else { Firmware::MPS2 };
+    /// The image cannot be built, a board does not start, or none leads.
+    pub fn of(firmware: &Firmware, voters: u8, seed: u64) -> Result<Option<Self>> {
         if !setup::ready(QEMU_ARM, firmware.target)? {
             return Ok(None);
         }
-        let image = firmware::build(&firmware)?;
+        let image = firmware::build(firmware)?;
         let folder = tempfile::tempdir()?;
         let stations: Vec<_> = (0..voters).map(|node| mac(voters, node)).collect();
         let switch = Switch::start(folder.path(), &stations, seed)?;

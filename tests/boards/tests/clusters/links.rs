@@ -71,25 +71,3 @@ fn frames_lost_delayed_doubled_damaged_and_out_of_order_lose_no_command() -> Res
     }
     Ok(())
 }
-
-/// covers: D2, T1
-#[test]
-fn boards_restart_and_links_fail_at_once() -> Result<()> {
-    let Some(mut cluster) = cluster(3, 35)? else { return Ok(()) };
-    for _ in 0..rounds(4)? {
-        let [lost, duplicated, corrupted, reordered] = [(); 4].map(|()| cluster.rng().u32(..80));
-        let delay = Duration::from_micros(cluster.rng().u64(..5000));
-        cluster.switch().set_faults(Faults { lost, duplicated, corrupted, reordered, delay });
-        let (down, apart) = (cluster.rng().usize(..3), cluster.rng().usize(..3));
-        cluster.kill(down)?;
-        let time = Duration::from_micros(cluster.rng().u64(..500_000));
-        cluster.pass(time)?;
-        cluster.switch().partition(&[&[apart], &[(apart + 1) % 3, (apart + 2) % 3]]);
-        cluster.boot(down)?;
-        cluster.all_ready()?;
-        cluster.acknowledge(10)?;
-        cluster.switch().heal();
-        cluster.acknowledge(10)?;
-    }
-    cluster.settle()
-}

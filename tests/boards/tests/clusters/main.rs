@@ -6,6 +6,7 @@ mod agreement;
 mod crashes;
 mod hangs;
 mod links;
+mod mixture;
 mod orphans;
 mod rot;
 
