@@ -214,7 +214,7 @@ impl Cluster {
         self.until("boards start", |cluster| cluster.nodes.iter().all(|node| node.board.is_none() || node.is_ready))
     }
 
-    /// Goes on until a node says that it leads in a newer term than any that said so before, or says so still; which one.
+    /// Goes on until some node says that it leads; which one. Of more than one, that of the newest term.
     ///
     /// # Errors
     /// As [`Cluster::until`].
@@ -222,7 +222,7 @@ impl Cluster {
         self.other_leader(None)
     }
 
-    /// As [`Cluster::leader`], but not this node, which was the leader so far.
+    /// Goes on until another node than `former` says that it leads, in a term that none has gone beyond; which one.
     ///
     /// # Errors
     /// As [`Cluster::until`].

@@ -70,6 +70,7 @@ fn a_minority_that_is_down_stops_nobody_and_catches_up_by_snapshot() -> Result<(
     })?;
     down.into_iter().try_for_each(|node| cluster.boot(node))?;
     cluster.settle()?;
+    cluster.until("they tell", |cluster| down.iter().all(|&node| cluster.status(node).is_some()))?;
     for node in down {
         let start = cluster.status(node).map_or(0, |status| status.start);
         ensure!(start > behind, "node {node} has no snapshot of another: its log begins at {start}");
