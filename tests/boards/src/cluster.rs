@@ -37,7 +37,7 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Starts 1 to 3 or 5 voters of the ordinary image: see [`Cluster::of`].
+    /// Starts 1, 3 or 5 voters of the ordinary image: see [`Cluster::of`].
     ///
     /// # Errors
     /// See there.
