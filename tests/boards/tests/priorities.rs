@@ -91,9 +91,9 @@ fn an_interrupt_at_any_instruction_sees_pointers_in_order_and_whole_records() ->
     }
     // The same at each run, instruction for instruction, on every machine.
     let report = run(&["-icount", "shift=6,sleep=off"])?;
-    assert!(report.interrupts()? > 20_000, "{report:?}");
+    assert!(report.interrupts()? > 50_000, "{report:?}");
     report.all_above(500, "pointers", &["in_sections", "unflushed", "unapplied", "moved"])?;
-    report.all_above(1_000, "readers", &["amid", "appended", "replaced", "copied", "gone"])?;
+    report.all_above(200, "readers", &["amid", "appended", "replaced", "copied", "gone"])?;
     report.all_above(100, "writers", &["amid", "appended", "replaced", "copied", "gone", "overtaken", "lost"])?;
 
     // How long the core keeps its lock: what takes longest is a command as large as they can be, 224 bytes, and of that its checksum.

@@ -52,8 +52,12 @@ pub fn start(priority: u8, work: &'static mut dyn Work) {
     BUSY.store(true, Ordering::Release);
     Interrupt::DualTimer.prioritize(priority);
     Interrupt::DualTimer.enable();
+    const MODE: u32 = ENABLE | PERIODIC | ONE_SHOT | WIDE | INTERRUPT;
+    // After earlier work it stands at 0, where QEMU warns of being told to go on.
+    if CONTROL.read() != MODE {
+        CONTROL.write(MODE);
+    }
     LOAD.write(1);
-    CONTROL.write(ENABLE | PERIODIC | ONE_SHOT | WIDE | INTERRUPT);
 }
 
 pub(crate) extern "C" fn on_end() {

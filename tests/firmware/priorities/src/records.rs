@@ -44,9 +44,9 @@ impl Random {
         mix(self.0) % bound
     }
 
-    /// Ticks until the next interrupt: mostly short, so that they come between neighbouring instructions, now and then long, so that something moves on meanwhile.
-    pub(crate) fn interval(&mut self) -> u32 {
-        let bound = 32 << self.below(11);
-        1 + self.below(bound)
+    /// Ticks until the next interrupt: mostly few, so that interrupts come between neighbouring instructions, and up to `most`, so that much moves on in between.
+    pub(crate) fn interval(&mut self, most: u32) -> u32 {
+        let bound = most >> self.below(8);
+        1 + self.below(bound.max(1))
     }
 }

@@ -15,8 +15,12 @@ use crate::findings::{Finding, check};
 use crate::records::{LARGEST, Random, is_payload, payload};
 
 /// Of each way round, or as many as come within this time.
-const INTERRUPTS: u32 = 10_000;
+const INTERRUPTS: u32 = 40_000;
 const TICKS: u32 = 2 * 25_000_000;
+
+/// Ticks between two of them at most. Looks may come several times in an append; what writes takes so long itself that it must leave time for copies.
+const LOOK: u32 = 2_048;
+const WRITE: u32 = 16_384;
 
 const SLOTS: usize = 64;
 type Memory = Storage<256, SLOTS>;
@@ -171,7 +175,7 @@ impl Work for Writing {
         for _ in 0..self.random.below(16) {
             self.step();
         }
-        self.counts.next(&mut self.random)
+        self.counts.next(&mut self.random, WRITE)
     }
 }
 
@@ -228,7 +232,7 @@ impl Work for Reading {
         self.counts.interrupt();
         self.look();
         self.counts.busy.store(appending, Ordering::Relaxed);
-        self.counts.next(&mut self.random)
+        self.counts.next(&mut self.random, LOOK)
     }
 }
 
@@ -284,10 +288,10 @@ impl Counts {
     }
 
     /// When the next one comes.
-    fn next(&self, random: &mut Random) -> Option<u32> {
+    fn next(&self, random: &mut Random, most: u32) -> Option<u32> {
         let over = ticks().wrapping_sub(self.begun.load(Ordering::Relaxed)) > TICKS
             || self.interrupts.load(Ordering::Relaxed) >= INTERRUPTS;
-        (!over).then(|| random.interval())
+        (!over).then(|| random.interval(most))
     }
 }
 

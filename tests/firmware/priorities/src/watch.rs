@@ -12,6 +12,9 @@ use crate::findings::{Finding, check};
 use crate::records::Random;
 use crate::sections;
 
+/// Ticks between two interrupts at most: what the node takes for a command, some times.
+const INTERVAL: u32 = 16_384;
+
 static INTERRUPTS: AtomicU32 = AtomicU32::new(0);
 /// While a critical section was open,
 static IN_SECTIONS: AtomicU32 = AtomicU32::new(0);
@@ -60,7 +63,7 @@ impl Work for Watch {
         count(&IN_SECTIONS, sections::is_open());
         count(&UNFLUSHED, self.last.flushed != self.last.accepted);
         count(&UNAPPLIED, self.last.applied != self.last.committed);
-        (!OVER.load(Ordering::Acquire)).then(|| self.random.interval())
+        (!OVER.load(Ordering::Acquire)).then(|| self.random.interval(INTERVAL))
     }
 }
 
