@@ -26,6 +26,9 @@ registers! {
     RXD = 0x4000_2518,
     TXD = 0x4000_251C,
     BAUDRATE = 0x4000_2524,
+    OUTSET = 0x5000_0508,
+    DIRSET = 0x5000_0518,
+    PIN_CNF_RX = 0x5000_0764,
 }
 
 const ON: u32 = 4;
@@ -66,6 +69,10 @@ pub(crate) struct Sender(());
 
 /// Starts the line.
 pub(crate) fn start() -> (Receiver, Sender) {
+    // An output that idles high, and an input.
+    OUTSET.write(1 << TX_PIN);
+    DIRSET.write(1 << TX_PIN);
+    PIN_CNF_RX.write(0);
     PSELTXD.write(TX_PIN);
     PSELRXD.write(RX_PIN);
     BAUDRATE.write(BAUD_115200);
