@@ -101,7 +101,7 @@ impl Line {
             RXDRDY.write(0);
             let byte = RXD.read() as u8;
             let _ = self.received.push_back(byte);
-            // A node is woken once a frame, not once a byte: that is a tenth of the work.
+            // Not for each byte: a frame has some fifty, and whoever is woken looks at all that it watches.
             ready |= byte == DELIMITER || self.received.len() >= RECEIVED / 2;
         }
         ready
