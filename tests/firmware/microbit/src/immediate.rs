@@ -3,8 +3,8 @@
 use quoring::store::ReadError;
 use quoring::{EntryId, LogIndex, LogStore, Recovery, Snapshot, SnapshotError, Space};
 
-/// A [`LogStore`] that does all its work at once. The chip's flash stops the processor anyway while it is programmed or erased, so nothing is lost; and five tasks do
-/// without the memory for what they would be in the middle of, some 800 bytes each.
+/// A [`LogStore`] that does all its work at once. The chip's flash stops the processor anyway while it is programmed or erased, so nothing is
+/// lost; and five tasks do without the memory for what they would be in the middle of, some 800 bytes each.
 pub(crate) struct Immediate<S: 'static>(pub(crate) &'static mut S);
 
 /// Not part of its caller, so that its memory on the stack is free again when it is done.

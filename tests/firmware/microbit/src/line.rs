@@ -7,8 +7,8 @@
 //! +--------+------+--------+-------+------+----+----------+
 //! ```
 //!
-//! A request travels in one frame, an answer in as many as it needs: `number` counts them from 0, `last` is 1 in the last one, `answer` counts answers. Who misses
-//! a frame has no answer.
+//! A request travels in one frame, an answer in as many as it needs: `number` counts them from 0, `last` is 1 in the last one, `answer` counts
+//! answers. Who misses a frame has no answer.
 
 use core::convert::Infallible;
 use core::fmt::{self, Write as _};

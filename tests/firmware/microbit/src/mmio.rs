@@ -8,8 +8,8 @@ pub(crate) struct Register(usize);
 
 impl Register {
     /// # Safety
-    /// At `address`, a multiple of 4, is a register that this crate alone drives, or a word of flash behind the program. Reading and writing it must not break what Rust
-    /// believes of memory.
+    /// At `address`, a multiple of 4, is a register that this crate alone drives, or a word of flash behind the program. Reading and writing it must
+    /// not break what Rust believes of memory.
     pub(crate) const unsafe fn at(address: usize) -> Self {
         Self(address)
     }
