@@ -145,7 +145,7 @@ impl<'a, P: Platform> Committed<'a, P> {
                             let len = HEADER + usize::from(header.len);
                             return Ok(Step::Apply(Entry { committed: self, passing, len }));
                         }
-                        Judged::Pass(outcome) => self.pass(passing, &outcome),
+                        Judged::Pass(outcome) => self.pass(passing, outcome.as_ref().map_err(|lost| *lost)),
                         Judged::Halt(halt) => return Err(self.shared.halt(halt)),
                     }
                 }
@@ -270,11 +270,11 @@ impl<'a, P: Platform> Committed<'a, P> {
         if let Some(RequestKey { kind: Kind::Session, request }) = passing.request {
             self.sessions.keep(passing.entry.index, &request, answer);
         }
-        self.pass(passing, &Ok(*answer));
+        self.pass(passing, Ok(answer));
     }
 
     /// The entry has its effect: who waits for it learns the outcome.
-    fn pass(&mut self, passing: Passing, outcome: &Result<Answer, Lost>) {
+    fn pass(&mut self, passing: Passing, outcome: Result<&Answer, Lost>) {
         self.applied = passing.entry;
         self.applier.publish(passing.entry.index.0);
         self.shared.applied(passing.entry, passing.request, outcome);

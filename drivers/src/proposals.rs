@@ -28,6 +28,26 @@ pub(crate) enum Proposal {
     Requested(RequestKey) = 5,
 }
 
+impl Proposal {
+    /// Ends the wait.
+    #[inline]
+    pub(crate) fn settle(&mut self, outcome: Result<&Answer, Lost>) {
+        *self = match outcome {
+            Ok(answer) => Self::Applied(*answer),
+            Err(lost) => Self::Lost(lost),
+        };
+    }
+
+    /// What it adds to the numbers of those that are queued and that wait.
+    const fn counts(&self) -> (usize, usize) {
+        match self {
+            Self::Queued => (1, 0),
+            Self::Waiting(_) | Self::Requested(_) => (0, 1),
+            Self::Free | Self::Applied(_) | Self::Lost(_) => (0, 0),
+        }
+    }
+}
+
 /// A request of a client that has a number of its own for it: it is the same one in whichever entry it comes. All of it counts, also where the session was
 /// opened: what comes in under a wrong name of a session must not end the wait of who has the right one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -133,23 +153,41 @@ impl<'a> Proposals<'a> {
     }
 
     /// The application has finished `entry`: who waits for it gets the outcome.
-    pub(crate) fn applied(&mut self, entry: EntryId, outcome: &Result<Answer, Lost>) -> Woken {
-        self.complete(|slot| matches!(slot, Proposal::Waiting(other) if *other == entry).then_some(*outcome))
+    pub(crate) fn applied(&mut self, entry: EntryId, outcome: Result<&Answer, Lost>) -> Woken {
+        self.complete(|slot| {
+            let ends = matches!(slot, Proposal::Waiting(other) if *other == entry);
+            if ends {
+                slot.settle(outcome);
+            }
+            ends
+        })
     }
 
     /// An entry with this request has been passed: who waits for it gets the outcome.
-    pub(crate) fn applied_request(&mut self, key: RequestKey, outcome: &Result<Answer, Lost>) -> Woken {
-        self.complete(|slot| matches!(slot, Proposal::Requested(other) if key.ends(other)).then_some(*outcome))
+    pub(crate) fn applied_request(&mut self, key: RequestKey, outcome: Result<&Answer, Lost>) -> Woken {
+        self.complete(|slot| {
+            let ends = matches!(slot, Proposal::Requested(other) if key.ends(other));
+            if ends {
+                slot.settle(outcome);
+            }
+            ends
+        })
     }
 
     /// A snapshot took the place of the entries up to `index`, with these `sessions` (R7). A request that is not in it may still come; but a stream's has no answer
     /// any more that could be found.
     pub(crate) fn restored(&mut self, index: LogIndex, sessions: &SessionTable<'_>) -> Woken {
-        self.complete(|slot| match *slot {
-            Proposal::Waiting(entry) if entry.index <= index => Some(Err(Lost::Covered)),
-            Proposal::Requested(RequestKey { kind: Kind::Session, request }) => sessions.outcome(index, &request),
-            Proposal::Requested(_) => Some(Err(Lost::Covered)),
-            _ => None,
+        self.complete(|slot| {
+            let outcome = match slot {
+                Proposal::Waiting(entry) if entry.index <= index => Some(Err(Lost::Covered)),
+                Proposal::Requested(RequestKey { kind: Kind::Session, request }) => sessions.outcome(index, request),
+                Proposal::Requested(_) => Some(Err(Lost::Covered)),
+                _ => None,
+            };
+            if let Some(outcome) = &outcome {
+                slot.settle(outcome.as_ref().map_err(|lost| *lost));
+            }
+            outcome.is_some()
         })
     }
 
@@ -157,20 +195,23 @@ impl<'a> Proposals<'a> {
     /// another leader.
     pub(crate) fn lose(&mut self, lost: Lost) -> Woken {
         let entries_only = lost == Lost::LeadershipLost;
-        self.complete(|slot| (!entries_only || matches!(slot, Proposal::Waiting(_))).then_some(Err(lost)))
+        self.complete(|slot| {
+            let ends = !entries_only || matches!(slot, Proposal::Waiting(_));
+            if ends {
+                slot.settle(Err(lost));
+            }
+            ends
+        })
     }
 
-    /// Ends the wait of those who have an outcome. Asks nobody but who waits for an entry or a request.
-    pub(crate) fn complete(&mut self, outcome: impl Fn(&Proposal) -> Option<Result<Answer, Lost>>) -> Woken {
+    /// Wakes those whose wait `settle` ends, which is asked about those who wait for an entry or a request.
+    pub(crate) fn complete(&mut self, settle: impl Fn(&mut Proposal) -> bool) -> Woken {
         let mut woken = Woken::default();
         if self.waiting == 0 {
             return woken;
         }
         for (bit, slot) in self.slots.iter_mut().enumerate() {
-            if matches!(slot, Proposal::Waiting(_) | Proposal::Requested(_))
-                && let Some(outcome) = outcome(slot)
-            {
-                *slot = outcome.map_or_else(Proposal::Lost, Proposal::Applied);
+            if matches!(slot, Proposal::Waiting(_) | Proposal::Requested(_)) && settle(slot) {
                 self.waiting -= 1;
                 woken.0 |= 1 << bit;
             }
@@ -178,17 +219,13 @@ impl<'a> Proposals<'a> {
         woken
     }
 
+    #[inline] // The new state is then written where it goes.
     fn put(&mut self, slot: usize, proposal: Proposal) {
         let Some(place) = self.slots.get_mut(slot) else { return };
-        let before = core::mem::replace(place, proposal);
-        for (state, enters) in [(before, false), (proposal, true)] {
-            let count = match state {
-                Proposal::Queued => &mut self.queued,
-                Proposal::Waiting(_) | Proposal::Requested(_) => &mut self.waiting,
-                Proposal::Free | Proposal::Applied(_) | Proposal::Lost(_) => continue,
-            };
-            *count = if enters { *count + 1 } else { *count - 1 };
-        }
+        let (before, after) = (place.counts(), proposal.counts());
+        *place = proposal;
+        self.queued = self.queued + after.0 - before.0;
+        self.waiting = self.waiting + after.1 - before.1;
     }
 }
 

@@ -188,7 +188,7 @@ impl<'a, P: Platform> Shared<'a, P> {
     }
 
     /// The application has moved `applied` past `entry`, which named this request.
-    pub(crate) fn applied(&self, entry: EntryId, request: Option<RequestKey>, outcome: &Result<Answer, Lost>) {
+    pub(crate) fn applied(&self, entry: EntryId, request: Option<RequestKey>, outcome: Result<&Answer, Lost>) {
         let (room, wants, waiting, resumes) = self.with(|state| {
             let woken = match request {
                 Some(request) => state.proposals.applied_request(request, outcome),

@@ -96,6 +96,7 @@ impl Header {
     ///
     /// # Errors
     /// [`RecordError::Truncated`] below 16 bytes, [`RecordError::UnknownKind`].
+    #[inline(always)] // Returned, it would be copied byte by byte.
     pub fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
         let bytes = bytes.first_chunk().ok_or(RecordError::Truncated)?;
         Self::from_array(bytes).ok_or(RecordError::UnknownKind)
@@ -106,7 +107,7 @@ impl Header {
         self.kind.is_entry() && self.index_low == index as u32
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn from_array(bytes: &[u8; HEADER]) -> Option<Self> {
         let [b0, b1, b2, b3, b4, b5, b6, b7, b8, b9, b10, b11, b12, b13, b14, b15] = *bytes;
         let first = u64::from_le_bytes([b0, b1, b2, b3, b4, b5, b6, b7]);
@@ -114,7 +115,7 @@ impl Header {
     }
 
     /// The header of which these are the two units.
-    #[inline]
+    #[inline(always)]
     pub(crate) const fn from_units(first: u64, second: u64) -> Option<Self> {
         let Some(kind) = Kind::from_byte((second >> 48) as u8) else { return None };
         Some(Self {

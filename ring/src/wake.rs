@@ -69,10 +69,16 @@ impl<C: WakerCell> Wake<C> {
         if let Some(found) = condition() {
             return Poll::Ready(found);
         }
-        self.cell.register(cx.waker());
+        self.watch(cx.waker());
+        condition().map_or(Poll::Pending, Poll::Ready)
+    }
+
+    /// From now on `waker` is woken. To be followed by a look.
+    #[inline(never)]
+    fn watch(&self, waker: &Waker) {
+        self.cell.register(waker);
         self.want.store(true, Relaxed);
         fence(Step::Want, SeqCst);
-        condition().map_or(Poll::Pending, Poll::Ready)
     }
 
     /// Waits until `condition` finds something.

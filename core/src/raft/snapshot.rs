@@ -132,10 +132,14 @@ impl Raft<'_> {
     pub fn wants_snapshot(&self) -> bool {
         let (every, applied) = (u64::from(self.config.snapshot_after), LogIndex(self.ring.applied()));
         let covered = self.covered().index;
+        let since = applied.since(covered.max(self.snapshots.declined));
+        // Asked after every step: the answer is hardly ever another.
+        if since < every && !self.store.is_filling() {
+            return false;
+        }
         if applied <= covered || self.role == Role::Halted {
             return false;
         }
-        let since = applied.since(covered.max(self.snapshots.declined));
         let arrives = self.snapshots.incoming.is_some_and(|(snapshot, _)| snapshot.last.index > self.committed());
         if since == 0 || arrives {
             return false;

@@ -32,6 +32,9 @@ impl<M: Medium, const PAGES: usize, const WORD: usize, const RECORD: usize> Page
         let format = &self.io.format;
         let Some(head) = self.pages.head() else { return 0 };
         let (room, open) = (format.page().saturating_sub(self.tail.at), self.can_open());
+        if open && format.extent(batch.len() as u32) <= room && batch.len() <= MOST as usize {
+            return batch.len();
+        }
         let (mut live, mut taken) = (self.pages.get(head).live, 0);
         for record in Records::new(batch).flatten() {
             let size = record.bytes.len() as u32;

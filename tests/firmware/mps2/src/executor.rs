@@ -25,9 +25,10 @@ pub fn run(start: impl FnOnce(Spawner)) -> ! {
         unsafe { executor.poll() };
         // With interrupts off none can come between the look and the sleep; WFI ends all the same when one is pending.
         interrupt::disable();
-        if !WOKEN.swap(false, Ordering::Relaxed) {
+        if !WOKEN.load(Ordering::Relaxed) {
             asm::wfi();
         }
+        WOKEN.store(false, Ordering::Relaxed);
         // SAFETY: no critical section is open here.
         unsafe { interrupt::enable() };
     }
