@@ -35,6 +35,7 @@ impl Timers {
     }
 
     /// The next number of an xorshift generator.
+    #[inline(never)] // Rarely asked for.
     pub(super) fn random(&mut self) -> u64 {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;
