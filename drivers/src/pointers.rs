@@ -4,7 +4,10 @@ use quoring_core::{LogIndex, Term};
 use quoring_ring::{Position, Reader};
 
 /// How far a node is, readable at any moment and from any interrupt: each reading is one load of 32 bits, which waits for nobody and which nobody waits for
-/// (F2). From [`Node::pointers`](crate::Node::pointers).
+/// (F2). From [`Node::pointers`](crate::Node::pointers), which takes the lock once.
+///
+/// This holds for an interrupt too that the node's critical sections do not hold back, and that may therefore come in the middle of a step of the core. Such a one must
+/// wake no task and ask nothing else of the node.
 ///
 /// Each reading is true of the moment it is made. Of two readings the later one may be further: who needs a pair in order reads the one that may not
 /// be ahead first, as `applied` before `committed`.
