@@ -26,14 +26,40 @@ pub struct Profile<'i> {
 }
 
 /// How many instructions the sections of code have that begin at one place.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Lengths {
+    /// How many there were of each length.
+    pub times: BTreeMap<u64, u64>,
+}
+
+impl Lengths {
     /// How many there were.
-    pub times: u64,
-    /// Instructions of the longest.
-    pub longest: u64,
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.times.values().sum()
+    }
+
     /// Instructions of all.
-    pub total: u64,
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.times.iter().map(|(length, times)| length * times).sum()
+    }
+
+    /// Instructions of the longest, but for so many that were as long or longer.
+    #[must_use]
+    pub fn longest(&self, but_for: u64) -> u64 {
+        let mut seen = 0;
+        let all_but = |(_, times): &(&u64, &u64)| {
+            seen += **times;
+            seen > but_for
+        };
+        self.times.iter().rev().find(all_but).map(|(length, _)| *length).unwrap_or_default()
+    }
+
+    /// Takes in those of another place.
+    pub fn add(&mut self, other: &Self) {
+        other.times.iter().for_each(|(length, times)| *self.times.entry(*length).or_default() += times);
+    }
 }
 
 /// An instruction, by what comes after it.
@@ -253,9 +279,30 @@ fn section(open: &mut Option<Open>, ended: &mut BTreeMap<u64, Lengths>, address:
     if is_part {
         open.get_or_insert(Open { address, length: 0 }).length += 1;
     } else if let Some(Open { address, length }) = open.take() {
-        let lengths = ended.entry(address).or_default();
-        lengths.times += 1;
-        lengths.longest = lengths.longest.max(length);
-        lengths.total += length;
+        *ended.entry(address).or_default().times.entry(length).or_default() += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_is_found_with_and_without_the_rare_ones() {
+        let mut lengths = Lengths { times: [(10, 500), (20, 3), (90, 1)].into() };
+        assert_eq!([0, 1, 3, 4, 504].map(|but_for| lengths.longest(but_for)), [90, 20, 20, 10, 0]);
+        lengths.add(&Lengths { times: [(20, 2), (95, 1)].into() });
+        assert_eq!((lengths.longest(0), lengths.longest(6), lengths.count(), lengths.total()), (95, 20, 507, 5285));
+    }
+
+    #[test]
+    fn instructions_are_known_by_what_comes_after_them() {
+        // push, blx, bx, pop, cpsid, cpsie, nop; then bl, b.w, ldmia.w with and without the program counter, ldr.w of it, msr primask.
+        let short = [0xB5F0, 0x4798, 0x4770, 0xBDF0, 0xB672, 0xB662, 0xBF00].map(Kind::of_short);
+        assert_eq!(short, [Kind::Other, Kind::Call, Kind::Return, Kind::Return, Kind::Mask, Kind::Unmask, Kind::Other]);
+        let long = [(0xF000, 0xF801), (0xF000, 0xB801), (0xE8BD, 0x8FF0), (0xE8BD, 0x0FF0), (0xF85D, 0xFB04)];
+        let long = long.map(|(first, second)| Kind::of_long(first, second));
+        assert_eq!(long, [Kind::Call, Kind::Other, Kind::Return, Kind::Other, Kind::Return]);
+        assert_eq!(Kind::of_long(0xF380, 0x8810), Kind::Restore);
     }
 }

@@ -6,7 +6,7 @@
 //! budget --check       fails if a number is more than 2 % above the README's, or above its limit
 //! budget --write       puts the numbers into the README
 //! budget --functions   prints the instructions per entry, and the code, by function,
-//!                      and the longest steps
+//!                      the longest steps, the largest stack frames
 //! ```
 
 mod code;
@@ -80,11 +80,11 @@ fn budget(task: Task) -> Result<()> {
     rows.push(Row::new("instructions per entry, leader", run.leader().median()).limit(LEADER_LIMIT));
     rows.push(Row::new("instructions per entry, follower", run.follower().median()).limit(FOLLOWER_LIMIT));
     rows.push(Row::new(
-        "instructions of the longest step of the core",
+        "instructions of a long step of the core",
         sections::longest(&profiles, |profile| &profile.steps),
     ));
     rows.push(Row::new(
-        "instructions of the longest time without interrupts",
+        "instructions of a long time without interrupts",
         sections::longest(&profiles, |profile| &profile.masked),
     ));
     let table = Table::new(rows);

@@ -6,14 +6,21 @@ use std::collections::BTreeMap;
 use quoring_boards::image::{Image, Part};
 use quoring_boards::probe::{Lengths, Profile};
 
+use crate::run::ENTRIES;
+
 /// How many are printed.
 const SECTIONS: usize = 15;
 
 type Sections = BTreeMap<u64, Lengths>;
 
-/// Instructions of the longest section of all boards.
+/// How many may be longer than what counts as long: one in a hundred entries. Things come together by chance now and then, not in every run.
+const RARE: u64 = ENTRIES / 100;
+
+/// Instructions of the longest sections of all boards, but for the rarest.
 pub(crate) fn longest<'p, 'i: 'p>(profiles: &'p [Profile<'i>], of: impl Fn(&'p Profile<'i>) -> &'p Sections) -> u64 {
-    profiles.iter().flat_map(|profile| of(profile).values()).map(|lengths| lengths.longest).max().unwrap_or_default()
+    let mut all = Lengths::default();
+    profiles.iter().flat_map(|profile| of(profile).values()).for_each(|lengths| all.add(lengths));
+    all.longest(RARE)
 }
 
 /// The sections that were the longest, of all boards, and whose they are.
@@ -23,16 +30,12 @@ pub(crate) fn print<'p, 'i: 'p>(
     of: impl Fn(&'p Profile<'i>) -> &'p Sections,
 ) {
     let mut all = Sections::new();
-    for (address, lengths) in profiles.iter().flat_map(of) {
-        let sum = all.entry(*address).or_default();
-        sum.times += lengths.times;
-        sum.longest = sum.longest.max(lengths.longest);
-        sum.total += lengths.total;
-    }
+    profiles.iter().flat_map(of).for_each(|(address, lengths)| all.entry(*address).or_default().add(lengths));
     let mut all: Vec<_> = all.into_iter().collect();
-    all.sort_by_key(|(_, lengths)| Reverse(lengths.longest));
-    for (address, Lengths { times, longest, total }) in all.into_iter().take(SECTIONS) {
-        println!("{longest:7} {times:7} {:7}  {}", total / times.max(1), place(image, address));
+    all.sort_by_key(|(_, lengths)| Reverse(lengths.longest(0)));
+    for (address, lengths) in all.into_iter().take(SECTIONS) {
+        let average = lengths.total() / lengths.count().max(1);
+        println!("{:7} {:7} {average:7}  {}", lengths.longest(0), lengths.count(), place(image, address));
     }
 }
 

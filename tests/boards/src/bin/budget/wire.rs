@@ -1,16 +1,21 @@
-//! An Ethernet on which one frame travels at a time: what boards do never overlaps, so that they do the same in every run.
+//! An Ethernet on which one frame travels at a time, and none before all boards sleep: what they do never overlaps, so that they do the same in every
+//! run, on a busy machine too.
 
+use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use quoring_boards::qemu;
 
-/// From one frame to the next: more than a board takes to do all that follows from it.
-const GAP: Duration = Duration::from_micros(1000);
+/// From one look at the boards to the next.
+const GAP: Duration = Duration::from_micros(50);
+
+/// A machine so busy that boards do not sleep within this time must go on, or leaders would be taken for dead.
+const LONG: Duration = Duration::from_millis(10);
 
 /// The sockets of boards that are about to connect. Frames have 4 bytes of length before them, big-endian.
 #[derive(Debug)]
@@ -34,8 +39,8 @@ impl Wire {
         &self.ports[usize::from(board)].0
     }
 
-    /// Carries frames, once all boards are connected, until they are gone.
-    pub(crate) fn start(self) -> Result<()> {
+    /// Carries frames, once all boards are connected, until they are gone. `processes` are the boards'.
+    pub(crate) fn start(self, processes: Vec<u32>) -> Result<()> {
         let (sender, frames) = channel();
         let mut ends = Vec::new();
         for (socket, listener) in self.ports {
@@ -44,7 +49,7 @@ impl Wire {
             std::thread::spawn(move || receive(reader, &sender));
             ends.push(stream);
         }
-        std::thread::spawn(move || carry(&frames, &ends));
+        std::thread::spawn(move || carry(&frames, &ends, &processes));
         Ok(())
     }
 }
@@ -60,11 +65,27 @@ fn receive(mut board: UnixStream, frames: &Sender<Vec<u8>>) {
     }
 }
 
-fn carry(frames: &Receiver<Vec<u8>>, ends: &[UnixStream]) {
+fn carry(frames: &Receiver<Vec<u8>>, ends: &[UnixStream], processes: &[u32]) {
     for frame in frames {
         if let Some(mut end) = frame.get(9).and_then(|board| ends.get(usize::from(*board))) {
             let _ = end.write_all(&frame);
+        }
+        // Twice: one thread may be about to wake another that has been looked at already.
+        let (mut looks, began) = (0, Instant::now());
+        while looks < 2 && began.elapsed() < LONG {
             std::thread::sleep(GAP);
+            looks = if processes.iter().all(|process| sleeps(*process)) { looks + 1 } else { 0 };
         }
     }
+}
+
+/// Whether all threads of a process wait for something. One that is gone does.
+fn sleeps(process: u32) -> bool {
+    let Ok(threads) = fs::read_dir(format!("/proc/{process}/task")) else { return true };
+    let status = |thread: fs::DirEntry| fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+    // NUMBER (NAME) STATE ...: R is for threads that run, or would if they could.
+    threads
+        .flatten()
+        .map(status)
+        .all(|status| !status.rsplit(')').next().unwrap_or_default().trim_start().starts_with('R'))
 }
