@@ -1,5 +1,5 @@
-//! A single voter that loses power right after an exact store to its flash, and starts again: at first, where the log changes pages and a snapshot is
-//! made, and again and again.
+//! A single voter that loses power right after an exact store to its flash, and starts again: at first, where the log changes pages and a snapshot
+//! is made, and again and again.
 //!
 //! The board's clock goes on at once while it sleeps, so that an election takes no time. The environment variable `CUTS` says how often each test cuts;
 //! with a few thousand, after each store that is worth it.

@@ -1,4 +1,5 @@
-//! A plugin of QEMU's code generator (`-plugin libquoring_probe.so,NAME=VALUE,...`; QEMU 7.2 and newer of plugin interface 1) for boards with one Cortex-M core.
+//! A plugin of QEMU's code generator (`-plugin libquoring_probe.so,NAME=VALUE,...`; QEMU 7.2 and others with plugin interface 1) for boards with
+//! one Cortex-M core.
 //!
 //! It counts each instruction that the guest executes, exactly, and changes nothing that the guest could see. Options, numbers decimal or `0x..`:
 //!

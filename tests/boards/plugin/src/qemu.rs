@@ -121,8 +121,8 @@ extern "C" fn translated(_id: u64, block: *mut Block) {
 }
 
 fn watch(counts: &'static Counts, insn: *mut Insn, hint: Option<u8>) {
-    // SAFETY: callbacks have the types that the interface asks for, and their data is a number that nobody follows as a pointer. The word that QEMU adds to
-    // lives for ever, and only the one thread of the guest's one core writes it.
+    // SAFETY: callbacks have the types that the interface asks for, and their data is a number that nobody follows as a pointer. The word that QEMU
+    // adds to lives for ever, and only the one thread of the guest's one core writes it.
     unsafe {
         if let Some(hint) = hint {
             qemu_plugin_register_vcpu_insn_exec_cb(insn, marker, NO_REGISTERS, usize::from(hint) as *mut c_void);

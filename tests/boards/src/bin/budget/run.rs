@@ -55,8 +55,8 @@ struct Measured {
 pub(crate) struct Intervals(Vec<u64>);
 
 impl Run {
-    /// Runs a cluster of this image, in which one client proposes one command after the other. Again if its leader was too slow, on a busy machine, to go
-    /// on leading.
+    /// Runs a cluster of this image, in which one client proposes one command after the other. Again if its leader was too slow, on a busy machine,
+    /// to go on leading.
     pub(crate) fn of(path: &Path, image: &Image) -> Result<Self> {
         for _ in 0..TRIES {
             if let Some(run) = Self::try_of(path, image)? {
