@@ -181,7 +181,7 @@ impl<'a, P: Platform> Committed<'a, P> {
     async fn find(&mut self, index: LogIndex) -> Found {
         let (shared, reader) = (self.shared, self.applier.reader());
         let buffer = &mut *self.buffer;
-        let found = shared.wakes.committed.until(|| {
+        let found = shared.wakes.committed.until_next(|| {
             if let Some(halt) = shared.halted() {
                 return Some(Found::Halted(halt));
             }

@@ -73,6 +73,22 @@ impl<C: WakerCell> Wake<C> {
         condition().map_or(Poll::Pending, Poll::Ready)
     }
 
+    /// As [`until`](Self::until), for who has just found something and likely finds nothing now: registers before its first look, which so is the only one
+    /// before it sleeps.
+    ///
+    /// Cancel-safe, as that is.
+    pub fn until_next<T>(&self, mut condition: impl FnMut() -> Option<T>) -> impl Future<Output = T> {
+        let mut watches = false;
+        poll_fn(move |cx| {
+            if watches {
+                return self.poll_until(cx, &mut condition);
+            }
+            watches = true;
+            self.watch(cx.waker());
+            condition().map_or(Poll::Pending, Poll::Ready)
+        })
+    }
+
     /// From now on `waker` is woken. To be followed by a look.
     #[inline(never)]
     fn watch(&self, waker: &Waker) {

@@ -60,6 +60,24 @@ fn what_comes_while_a_watcher_registers_is_seen() {
     assert_eq!(wake.poll_until(&mut context(), condition), Poll::Ready(()));
 }
 
+/// One look before it sleeps, and one when it is woken.
+#[test]
+fn who_waits_for_what_comes_next_looks_once_before_it_sleeps() {
+    let cell = Counting::default();
+    let wake = Wake::new(&cell);
+    let (looks, there) = (Cell::new(0), Cell::new(false));
+    let mut wait = pin!(wake.until_next(|| {
+        looks.set(looks.get() + 1);
+        assert_eq!(cell.registered.get(), 1, "before the first look");
+        there.get().then_some(())
+    }));
+    assert_eq!(wait.as_mut().poll(&mut context()), Poll::Pending);
+    there.set(true);
+    wake.notify();
+    assert_eq!(wait.as_mut().poll(&mut context()), Poll::Ready(()));
+    assert_eq!((looks.get(), cell.woken.get()), (2, 1));
+}
+
 /// The future of an `async fn` would panic.
 ///
 /// covers: F5

@@ -44,7 +44,7 @@ impl<'a, P: Platform> Replicator<'a, P> {
         };
         loop {
             let frame = &mut *self.frame;
-            let due = wake.until(|| match shared.halted() {
+            let due = wake.until_next(|| match shared.halted() {
                 Some(halt) => Some(Err(halt)),
                 None => shared.with(|state| state.raft.poll_transmit(shared.clock.now(), peer, frame)).map(Ok),
             });
