@@ -11,7 +11,7 @@ const CHAPTERS: [(char, u32); 10] =
 /// Scenarios 1 to this.
 const SCENARIOS: u32 = 65;
 /// Folders in which tests are looked for.
-const FOLDERS: [&str; 9] = [
+const FOLDERS: [&str; 10] = [
     "ring/src",
     "ring/tests",
     "core/src",
@@ -20,6 +20,7 @@ const FOLDERS: [&str; 9] = [
     "host-sim/src",
     "host-sim/tests",
     "tests/tests",
+    "tests/boards/tests",
     "tests/scenarios",
 ];
 const OPEN: &str = "open";

@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use quoring_boards::microbit::Cluster;
 use quoring_boards::serial::Noise;
 
-// covers: F1, T1.
+// covers: F1, T1
 #[test]
 fn three_boards_elect_commit_and_read_back_on_all() -> Result<()> {
     let Some(mut cluster) = Cluster::start(1)? else { return Ok(()) };
@@ -14,7 +14,8 @@ fn three_boards_elect_commit_and_read_back_on_all() -> Result<()> {
 }
 
 // More puts than the log has room for. Then what is left is what is in flash.
-// covers: D2, R3, R11, S3, S5. Scenario 40.
+// Scenario 40.
+// covers: D2, R3, R11, S3, S5
 #[test]
 fn boards_that_are_reset_come_back_with_their_logs_and_snapshots() -> Result<()> {
     let Some(mut cluster) = Cluster::start(2)? else { return Ok(()) };
@@ -33,7 +34,8 @@ fn boards_that_are_reset_come_back_with_their_logs_and_snapshots() -> Result<()>
     cluster.read_back()
 }
 
-// covers: T1, T2. Scenario 8.
+// Scenario 8.
+// covers: T1, T2
 #[test]
 fn noise_on_the_lines_loses_no_command() -> Result<()> {
     let Some(mut cluster) = Cluster::start(3)? else { return Ok(()) };
@@ -51,7 +53,8 @@ fn noise_on_the_lines_loses_no_command() -> Result<()> {
     cluster.read_back()
 }
 
-// covers: E1. Scenario 20.
+// Scenario 20.
+// covers: E1
 #[test]
 fn a_leader_that_is_cut_off_or_dead_is_replaced() -> Result<()> {
     let Some(mut cluster) = Cluster::start(4)? else { return Ok(()) };
@@ -76,7 +79,7 @@ fn a_leader_that_is_cut_off_or_dead_is_replaced() -> Result<()> {
 }
 
 // The stack was painted at the start: what still has the colour was never used. Statics lie below it.
-// covers: F4.
+// covers: F4
 #[test]
 fn a_node_leaves_a_tenth_of_16_kib_of_ram_unused() -> Result<()> {
     let Some(mut cluster) = Cluster::start(5)? else { return Ok(()) };

@@ -13,7 +13,7 @@ const QEMU: &str = "qemu-system-riscv32";
 /// The image, which proves itself and ends.
 const FIRMWARE: Firmware = Firmware { package: "quoring-riscv", target: "riscv32imac-unknown-none-elf", features: "" };
 
-// covers: F1, E10.
+// covers: F1, E10
 #[test]
 fn three_nodes_in_one_chip_agree_and_hand_over() -> Result<()> {
     if !setup::ready(QEMU, FIRMWARE.target)? {
