@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use quoring_boards::qemu::Qemu;
 use quoring_boards::setup::{self, QEMU_ARM};
 
@@ -37,8 +37,9 @@ fn no_board_outlives_a_test_that_is_killed() -> Result<()> {
 }
 
 fn be_killed(file: &Path) -> Result<()> {
-    let folder = tempfile::tempdir()?;
-    let qemu = Qemu::start(QEMU_ARM, folder.path(), ["-M", "none", "-S"])?;
+    // The killer's, who tidies up.
+    let folder = file.parent().context("a file in a folder")?;
+    let qemu = Qemu::start(QEMU_ARM, folder, ["-M", "none", "-S"])?;
     fs::write(file, format!("{}\n", qemu.id()))?;
     soon(|| None)
 }
