@@ -2,6 +2,7 @@
 
 use core::fmt;
 
+use embassy_sync::mutex::Mutex as StoreMutex;
 use quoring_core::Peer;
 use quoring_ring::Storage;
 
@@ -40,7 +41,8 @@ pub struct Resources<
     pub(crate) proposals: [Proposal; PROPOSALS],
     pub(crate) sessions: [Session; SESSIONS],
     pub(crate) wakes: Wakes<P, PEERS, PROPOSALS>,
-    pub(crate) place: Place<'a, P>,
+    pub(crate) devices: Place<Devices<P>>,
+    pub(crate) shared: Place<Shared<'a, P>>,
 }
 
 /// One frame for each task that needs one.
@@ -59,22 +61,22 @@ pub(crate) struct Wakes<P: Platform, const PEERS: usize, const PROPOSALS: usize>
     pub(crate) proposals: [Cell<P::Mutex>; PROPOSALS],
 }
 
-/// Where the node will lie. The tags are written out so that "vacant" is zero, whatever the others are made of.
-#[allow(clippy::large_enum_variant)] // It is one place, which is to be as large as a node.
-#[repr(u8)]
-pub(crate) enum Place<'a, P: Platform> {
-    Vacant = 0,
-    /// What the node will stand on, while it recovers: so the future of the start need not hold it.
-    Starting(Devices<P>) = 1,
-    Taken(Shared<'a, P>) = 2,
-}
-
-/// What a node is given.
+/// What a node stands on.
 pub(crate) struct Devices<P: Platform> {
-    pub(crate) store: P::Store,
+    pub(crate) store: StoreMutex<P::Mutex, P::Store>,
     pub(crate) transport: P::Transport,
     pub(crate) clock: P::Clock,
 }
+
+/// A place for a value that is made later. Its tag is written out so that "vacant" is zero, whatever the value is made of.
+#[repr(u8)]
+pub(crate) enum Place<T> {
+    Vacant = 0,
+    Taken(T) = 1,
+}
+
+/// A value in its place, which leaves it again unless it is [kept](Self::keep).
+pub(crate) struct Tenant<'a, T>(Option<&'a mut Place<T>>);
 
 impl<
     P: Platform,
@@ -115,7 +117,8 @@ impl<
                 replicators: [const { Wake::new(Cell::new()) }; PEERS],
                 proposals: [const { Cell::new() }; PROPOSALS],
             },
-            place: Place::Vacant,
+            devices: Place::Vacant,
+            shared: Place::Vacant,
         }
     }
 }
@@ -150,28 +153,45 @@ impl<
     }
 }
 
-impl<'a, P: Platform> Place<'a, P> {
-    /// Puts the devices there.
-    pub(crate) fn begin(&mut self, devices: Devices<P>) {
-        *self = Self::Starting(devices);
+impl<T> Place<T> {
+    /// Puts the value there.
+    pub(crate) fn fill(&mut self, value: T) -> &mut T {
+        *self = Self::Taken(value);
+        match self {
+            Self::Taken(value) => value,
+            Self::Vacant => unreachable!("just filled"),
+        }
+    }
+}
+
+impl<'a, T> Tenant<'a, T> {
+    /// Puts the value there.
+    pub(crate) fn new(place: &'a mut Place<T>, value: T) -> Self {
+        place.fill(value);
+        Self(Some(place))
     }
 
-    /// The devices, between beginning and end.
-    pub(crate) fn devices(&mut self) -> &mut Devices<P> {
-        match self {
-            Self::Starting(devices) => devices,
-            Self::Vacant | Self::Taken(_) => unreachable!("between beginning and end"),
+    /// The value.
+    pub(crate) fn get(&mut self) -> &mut T {
+        match &mut self.0 {
+            Some(Place::Taken(value)) => value,
+            _ => unreachable!("it is in its place until it is kept"),
         }
     }
 
-    /// Makes the node, which stands on the devices.
-    pub(crate) fn finish(&mut self, node: impl FnOnce(Devices<P>) -> Shared<'a, P>) -> &mut Shared<'a, P> {
-        if let Self::Starting(devices) = core::mem::replace(self, Self::Vacant) {
-            *self = Self::Taken(node(devices));
+    /// Leaves the value there for good.
+    pub(crate) fn keep(mut self) -> &'a T {
+        match self.0.take() {
+            Some(Place::Taken(value)) => value,
+            _ => unreachable!("it is in its place until it is kept"),
         }
-        match self {
-            Self::Taken(shared) => shared,
-            Self::Vacant | Self::Starting(_) => unreachable!("it was begun"),
+    }
+}
+
+impl<T> Drop for Tenant<'_, T> {
+    fn drop(&mut self) {
+        if let Some(place) = self.0.take() {
+            *place = Place::Vacant;
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use core::fmt;
 
+use embassy_sync::mutex::Mutex as StoreMutex;
 use quoring_core::wire::{CHUNK_HEADER, FORWARD_HEADER};
 use quoring_core::{Config, ConfigError, Raft, Recovered, Recovery, RecoveryError};
 use quoring_ring::{ALIGN, Checksum};
@@ -11,7 +12,7 @@ use crate::committed::Committed;
 use crate::node::Node;
 use crate::platform::Platform;
 use crate::proposals::Proposals;
-use crate::resources::{Devices, Resources};
+use crate::resources::{Devices, Resources, Tenant};
 use crate::runner::Runner;
 use crate::sessions::SessionTable;
 use crate::shared::Shared;
@@ -35,6 +36,8 @@ type Started<'a, P, const PEERS: usize> = (Node<'a, P>, Committed<'a, P>, Runner
 
 /// Recovers the log and makes a node of it. Nothing happens until its [`Runner`] runs.
 ///
+/// Cancel-safe: dropped, it drops store, transport and clock, as if it had failed.
+///
 /// # Errors
 /// See [`StartError`].
 // Not an `async fn`: its future would hold store and transport twice, as arguments and as what becomes of them.
@@ -57,10 +60,10 @@ pub fn new<
 where
     P: Platform,
 {
-    resources.place.begin(Devices { store, transport, clock });
+    let Resources { storage, peers, buffers, proposals, sessions, wakes, devices, shared } = resources;
+    let mut devices = Tenant::new(devices, Devices { store: StoreMutex::new(store), transport, clock });
     async move {
-        let Resources { storage, peers, buffers, proposals, sessions, wakes, place } = resources;
-        let recovered = recover(&mut place.devices().store, &config, FRAME).await?;
+        let recovered = recover(devices.get().store.get_mut(), &config, FRAME).await?;
         // What this node was built for is what it tells its peers.
         let places = match config.capabilities.sessions() {
             0 => SESSIONS as u32,
@@ -69,27 +72,28 @@ where
         config.capabilities = config.capabilities.with_sessions(places as u16);
         let checksum = Checksum::new(config.cluster.0, config.crc);
         let ring = storage.split(recovered.origin(config.origin), checksum);
-        let now = place.devices().clock.now();
-        let mut raft = Raft::new(config, FRAME, recovered, ring.writer, peers, now).map_err(StartError::Config)?;
-        let Devices { store, transport, .. } = place.devices();
+        let Devices { store, transport, clock } = devices.get();
+        let store = store.get_mut();
+        let mut raft =
+            Raft::new(config, FRAME, recovered, ring.writer, peers, clock.now()).map_err(StartError::Config)?;
         raft.check_store(&store.space(), store.record_limit()).map_err(StartError::Config)?;
         raft.handle_space(&store.space());
         // What may be on its way goes into one frame.
         let window = buffers.window.get_mut(..FRAME.saturating_sub(FORWARD_HEADER)).unwrap_or_default();
         raft.lend_window(window, transport.pipelines());
         let proposals = Proposals::new(proposals);
-        let shared = place.finish(|devices| {
-            Shared::new(
-                raft,
-                proposals,
-                ring.reader,
-                checksum,
-                devices,
-                &wakes.replicators,
-                &wakes.proposals,
-                SESSIONS as u32,
-            )
-        });
+        let limit = store.snapshot_limit();
+        let shared = shared.fill(Shared::new(
+            raft,
+            proposals,
+            ring.reader,
+            checksum,
+            limit,
+            devices.keep(),
+            &wakes.replicators,
+            &wakes.proposals,
+            SESSIONS as u32,
+        ));
         let committed = Committed::new(shared, ring.applier, &mut buffers.committed, SessionTable::new(sessions));
         let runner =
             Runner::new(shared, ring.flusher, &mut buffers.log_writer, &mut buffers.receiver, &mut buffers.replicators);
