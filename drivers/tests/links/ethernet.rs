@@ -386,3 +386,30 @@ fn three_nodes_agree_over_ethernet() {
         assert!(one_of > 20 || faults.get() > 10);
     }
 }
+
+/// Whoever polls a future last is woken, also if another task polled it before.
+///
+/// covers: T1
+#[test]
+fn a_sender_that_has_moved_to_another_task_is_woken_there() {
+    struct Task(std::sync::atomic::AtomicBool);
+    impl std::task::Wake for Task {
+        fn wake(self: std::sync::Arc<Self>) {
+            self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+    for shares_waker in [false, true] {
+        let chip = chip_of(0, shares_waker);
+        chip.0.borrow_mut().room = 1;
+        let transport = transport(&chip);
+        block_on(transport.send(node(1), b"first")).unwrap();
+        let mut second = pin!(transport.send(node(1), b"second"));
+        let tasks = [(); 2].map(|()| std::sync::Arc::new(Task(false.into())));
+        for task in &tasks {
+            let waker = task.clone().into();
+            assert!(second.as_mut().poll(&mut std::task::Context::from_waker(&waker)).is_pending());
+        }
+        chip.leave().unwrap();
+        assert!(tasks[1].0.load(std::sync::atomic::Ordering::Relaxed), "{shares_waker}");
+    }
+}
