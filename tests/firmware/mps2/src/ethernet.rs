@@ -28,8 +28,6 @@ const FIFO_INTERRUPTS: Register = unsafe { Register::at(BASE + 0x68) };
 // SAFETY: as above.
 const TRANSMIT_CONFIG: Register = unsafe { Register::at(BASE + 0x70) };
 // SAFETY: as above.
-const RECEIVE_CONTROL: Register = unsafe { Register::at(BASE + 0x78) };
-// SAFETY: as above.
 const RECEIVE_USED: Register = unsafe { Register::at(BASE + 0x7C) };
 // SAFETY: as above.
 const TRANSMIT_FREE: Register = unsafe { Register::at(BASE + 0x80) };
@@ -152,20 +150,16 @@ impl RxToken for Received<'_> {
     /// A frame that is too long is handed over without bytes.
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, take: F) -> R {
         let len = (RECEIVE_STATUS.read() >> 16 & 0x3FFF) as usize;
-        let words = len.div_ceil(4);
-        let frame = len.checked_sub(CHECK).filter(|len| *len <= LARGEST);
-        let Some(frame) = frame else {
-            // The chip passes over the rest of it.
-            RECEIVE_CONTROL.write(1 << 31);
-            return take(&mut []);
-        };
         let (places, _) = self.0.as_chunks_mut::<4>();
-        let mut left = words;
-        for place in places.iter_mut().take(words) {
-            *place = RECEIVE_DATA.read().to_le_bytes();
-            left -= 1;
+        let mut places = places.iter_mut();
+        // All of it is taken out, whether there is a place for it or not: passing over the rest takes the chip time, and is not for the shortest.
+        for _ in 0..len.div_ceil(4) {
+            let word = RECEIVE_DATA.read().to_le_bytes();
+            if let Some(place) = places.next() {
+                *place = word;
+            }
         }
-        (0..left).for_each(|_| _ = RECEIVE_DATA.read());
+        let frame = len.checked_sub(CHECK).filter(|len| *len <= LARGEST).unwrap_or_default();
         take(self.0.get_mut(..frame).unwrap_or_default())
     }
 }
