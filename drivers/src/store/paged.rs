@@ -167,6 +167,11 @@ impl<M: Medium, const PAGES: usize, const WORD: usize, const RECORD: usize> Page
     /// Panics if the account of the pages contradicts itself. For tests.
     #[doc(hidden)]
     pub fn assert_invariants(&self) {
+        self.pages.assert_invariants();
+        if let Some(head) = self.pages.head().filter(|_| self.phase == Phase::Running) {
+            let page = self.pages.get(head);
+            assert_eq!(self.tail.seed, self.io.format.seed(page.sequence, page.salt), "the seed of the newest page");
+        }
         let numbers = || self.pages.in_order().map(|number| self.pages.get(number));
         for (before, next) in numbers().zip(numbers().skip(1)) {
             assert_eq!(before.last.checked_add(1), Some(next.first), "pages stand one behind the other");

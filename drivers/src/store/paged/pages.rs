@@ -175,6 +175,20 @@ impl<const PAGES: usize> Pages<PAGES> {
         self.table.get(..self.count).unwrap_or_default()
     }
 
+    /// Panics if the account contradicts itself. For tests.
+    pub(super) fn assert_invariants(&self) {
+        let place = |number: &u16| (self.get(usize::from(*number)).first, *number);
+        assert!(self.order.is_sorted_by(|before, next| place(before) < place(next)), "in the order of places");
+        assert!(self.order.iter().all(|number| self.get(usize::from(*number)).is(State::Live)), "live pages only");
+        for state in [State::Dirty, State::Stale, State::Clean, State::Live] {
+            let count = self.all().iter().filter(|page| page.is(state)).count();
+            assert_eq!(self.states.get(state as usize).copied().map(usize::from), Some(count), "{state:?}");
+        }
+        assert_eq!(self.free(), self.all().iter().filter(|page| !page.is(State::Live)).count(), "all live pages");
+        let trimmed = self.all().iter().any(|page| page.is(State::Live) && page.trimmed);
+        assert!(self.recount || !trimmed, "what is trimmed is counted again");
+    }
+
     /// A page in this state.
     pub(super) fn find(&self, state: State) -> Option<usize> {
         if !self.has(state) {
