@@ -171,15 +171,16 @@ impl<'a, P: Platform> Shared<'a, P> {
         result
     }
 
-    /// The log writer has moved `flushed`: answers may leave, entries may be committed, proposers may have room.
-    pub(crate) fn flushed(&self) {
+    /// The log writer has moved `flushed`: answers may leave, entries may be committed, proposers may have room. Up to where the log may be purged then.
+    pub(crate) fn flushed(&self) -> LogIndex {
         let now = self.clock.now();
-        let woken = self.step(|state| {
+        let (woken, allowed) = self.step(|state| {
             state.raft.handle_flushed(now);
-            state.room()
+            (state.room(), state.raft.may_purge())
         });
         self.wakes.committed.notify();
         self.wake_room(woken);
+        allowed
     }
 
     /// What the store has dropped is known before anybody else uses the store, and looks for it there in vain.

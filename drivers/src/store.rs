@@ -81,9 +81,9 @@ pub trait LogStore {
         let _ = index;
     }
 
-    /// Whether [`tidy`](Self::tidy) would find nothing to do. If it is not known, no.
+    /// Whether [`tidy`](Self::tidy) would find nothing to do now. To be told by who has a `tidy` of its own.
     fn is_tidy(&self) -> bool {
-        false
+        true
     }
 
     /// Does one piece of work ahead of need, such as erasing the next page; `false` if there is none. Called when nothing waits to be appended.

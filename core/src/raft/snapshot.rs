@@ -134,7 +134,7 @@ impl Raft<'_> {
         let covered = self.covered().index;
         let since = applied.since(covered.max(self.snapshots.declined));
         // Asked after every step: the answer is hardly ever another.
-        if since < every && !self.store.is_filling() {
+        if since < every && !self.store.is_filling() && !self.store.is_almost_full() {
             return false;
         }
         if applied <= covered || self.role == Role::Halted {

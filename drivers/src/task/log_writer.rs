@@ -4,6 +4,7 @@ use core::fmt;
 use core::sync::atomic::Ordering;
 
 use embassy_futures::yield_now;
+use quoring_core::LogIndex;
 use quoring_ring::Flusher;
 
 use crate::halt::Halt;
@@ -23,6 +24,8 @@ pub struct LogWriter<'a, P: Platform> {
     shared: &'a Shared<'a, P>,
     flusher: Flusher<'a>,
     buffer: &'a mut [u8],
+    /// What was last told the store that it may purge.
+    allowed: LogIndex,
 }
 
 impl<P: Platform> fmt::Debug for LogWriter<'_, P> {
@@ -33,7 +36,7 @@ impl<P: Platform> fmt::Debug for LogWriter<'_, P> {
 
 impl<'a, P: Platform> LogWriter<'a, P> {
     pub(crate) const fn new(shared: &'a Shared<'a, P>, flusher: Flusher<'a>, buffer: &'a mut [u8]) -> Self {
-        Self { shared, flusher, buffer }
+        Self { shared, flusher, buffer, allowed: LogIndex::ZERO }
     }
 
     /// Runs until the node halts. Not cancel-safe: a node without its log writer must be dropped whole.
@@ -77,8 +80,7 @@ impl<'a, P: Platform> LogWriter<'a, P> {
         });
         let untidy = written.await?;
         self.flusher.publish(batch.end);
-        shared.flushed();
-        Ok(untidy)
+        Ok(shared.flushed() != self.allowed || untidy)
     }
 
     /// Nothing waits to be written: passes on what may be purged, and lets the store do a piece of what it will need. Whether there is more of that.
@@ -94,6 +96,7 @@ impl<'a, P: Platform> LogWriter<'a, P> {
             Ok(more)
         });
         let more = done.await?;
+        self.allowed = allowed;
         // There may be more room.
         shared.flushed();
         Ok(more)

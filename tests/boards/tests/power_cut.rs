@@ -46,6 +46,8 @@ struct Bench {
     /// It had applied entries up to here.
     applied: u64,
     next: u8,
+    /// The line broke.
+    silent: bool,
 }
 
 /// Which power a board has.
@@ -72,7 +74,7 @@ impl Bench {
         let image = firmware::build(&Firmware::MPS2)?;
         let folder = tempfile::tempdir()?;
         let flash = Flash::erased(&folder.path().join("flash"))?;
-        Ok(Some(Self { image, folder, flash, history: History::new(), applied: 0, next: 0 }))
+        Ok(Some(Self { image, folder, flash, history: History::new(), applied: 0, next: 0, silent: false }))
     }
 
     /// Starts the board, checks what it holds, and puts: `puts` registers, or until power goes.
@@ -85,7 +87,9 @@ impl Bench {
         match self.work(&mut board, puts) {
             Ok(_) => Ok(End::Done),
             Err(error) => {
-                let gone = board.qemu.wait(PATIENCE).is_ok_and(|status| status.signal() == Some(SIGKILL));
+                // A wrong answer is one, also if power goes later.
+                let gone =
+                    self.silent && board.qemu.wait(PATIENCE).is_ok_and(|status| status.signal() == Some(SIGKILL));
                 if power != Power::Lasting && gone { Ok(End::NoPower) } else { Err(error) }
             }
         }
@@ -123,13 +127,15 @@ impl Bench {
 
     /// How the node stands in the end.
     fn work(&mut self, board: &mut Board, puts: u32) -> Result<Status> {
-        board.ready()?;
+        let ready = board.ready();
+        self.silent = ready.is_err();
+        ready?;
         // Waits until the node leads: a get is answered when what it may have missed is applied.
         for key in 0..KEYS {
             let deadline = Instant::now() + PATIENCE;
             let get = self.history.get(key);
             let value = loop {
-                match board.line.ask(&format!("get {key}"), PATIENCE)? {
+                match self.ask(board, &format!("get {key}"))? {
                     Answer::Value(value) => break value,
                     Answer::Lost(_) if Instant::now() < deadline => {}
                     other => bail!("{other:?} in answer to a get"),
@@ -145,17 +151,23 @@ impl Bench {
         self.status(board)
     }
 
+    fn ask(&mut self, board: &mut Board, request: &str) -> Result<Answer> {
+        let answer = board.line.ask(request, PATIENCE);
+        self.silent = answer.is_err();
+        answer
+    }
+
     fn put(&mut self, board: &mut Board) -> Result<()> {
         self.next = (self.next + 1) % KEYS;
         let put = self.history.put(self.next);
-        match board.line.ask(&format!("put {} {}", put.key, put.value), PATIENCE)? {
+        match self.ask(board, &format!("put {} {}", put.key, put.value))? {
             Answer::Applied(index) => self.history.applied(put, index),
             other => bail!("{other:?} in answer to a put"),
         }
     }
 
     fn status(&mut self, board: &mut Board) -> Result<Status> {
-        match board.line.ask("status", PATIENCE)? {
+        match self.ask(board, "status")? {
             Answer::Status(status) => {
                 self.history.status(&status)?;
                 Ok(status)

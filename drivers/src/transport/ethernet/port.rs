@@ -121,7 +121,8 @@ impl<D: Driver> Port<D> {
         if frame.len() > self.limit {
             return Poll::Ready(Err(Error::TooLarge(frame.len())));
         }
-        let keeper = self.waker.as_ref().filter(|_| self.keeper != Keeper::Nobody);
+        // A sender that keeps the driver may have moved to another task; then this is its waker.
+        let keeper = self.waker.as_ref().filter(|_| self.keeper == Keeper::Receiver);
         let mut shown = Context::from_waker(keeper.unwrap_or(cx.waker()));
         if let Some(packet) = self.driver.transmit(&mut shown) {
             let (own, ethertype) = (self.own, self.ethertype);
@@ -139,7 +140,7 @@ impl<D: Driver> Port<D> {
             return Poll::Ready(Err(Error::Busy));
         };
         after.sender = displaced;
-        if self.keeper == Keeper::Nobody {
+        if self.keeper != Keeper::Receiver {
             self.keep(Keeper::Sender, cx.waker(), after);
         }
         Poll::Pending

@@ -25,12 +25,12 @@ struct Trouble {
     cluster: Cluster,
     conditions: [Condition; VOTERS],
     /// How likely each kind of event is, drawn once: some are not at all.
-    weights: [u32; 6],
+    weights: [u32; 7],
 }
 
 impl Trouble {
     fn new(mut cluster: Cluster) -> Self {
-        let weights = [(); 6].map(|()| cluster.rng().u32(..4));
+        let weights = [(); 7].map(|()| cluster.rng().u32(..4));
         Self { cluster, conditions: [Condition::Well; VOTERS], weights }
     }
 
@@ -64,7 +64,8 @@ impl Trouble {
                 self.cluster.switch().set_faults(Faults { lost, duplicated, corrupted, reordered, delay });
                 Ok(())
             }
-            _ => (0..VOTERS).try_for_each(|node| self.becomes(node, Condition::Off)),
+            Some(_) => (0..VOTERS).try_for_each(|node| self.becomes(node, Condition::Off)),
+            None => Ok(()),
         }
     }
 

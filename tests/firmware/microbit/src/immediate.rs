@@ -40,6 +40,10 @@ impl<S: LogStore> LogStore for Immediate<S> {
         self.0.purge(index);
     }
 
+    fn is_tidy(&self) -> bool {
+        self.0.is_tidy()
+    }
+
     async fn tidy(&mut self) -> Result<bool, S::Error> {
         at_once(self.0.tidy())
     }
