@@ -84,7 +84,7 @@ impl Raft<'_> {
         const LONGEST: u8 = 4;
         let timeout = self.config.election_timeout.0;
         let rounds = u64::from(self.timers.rounds.clamp(1, LONGEST));
-        // A range of nothing would panic; that a configuration has none is not known here.
+        // Only a checked configuration has a range, which the compiler does not know: zero would panic.
         let range = timeout.saturating_mul(rounds).max(1);
         self.timers.heard_at = now;
         self.timers.patience = Duration(timeout.saturating_add(self.timers.random() % range));

@@ -8,7 +8,7 @@ use std::sync::Mutex;
 
 use anyhow::{Context, Result, bail};
 
-use crate::setup;
+use crate::setup::{self, Core};
 
 /// An image: a package of the workspace `tests/firmware`, and what it is built with.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -61,25 +61,28 @@ pub fn build_as(firmware: &Firmware, kind: &'static str, arguments: &[&str]) -> 
 }
 
 fn build_now(firmware: &Firmware, kind: &str, arguments: &[&str]) -> Result<PathBuf> {
-    setup::target_is_there(firmware.target)?;
+    let core = setup::target_is_there(firmware.target)?;
     let target = target_folder().join("firmware");
     let images = target.join("images");
     fs::create_dir_all(images.join(kind))?;
     let lock = File::create(target.join("images.lock"))?;
     lock.lock().context("another process builds, and cannot be waited for")?;
 
-    cargo(firmware, &target, arguments)?;
+    cargo(firmware, core, &target, arguments)?;
     let linked = target.join(firmware.target).join("release").join(firmware.package);
     let image = images.join(kind).join(firmware.file_name());
     keep(&linked, &image)?;
     Ok(image)
 }
 
-fn cargo(firmware: &Firmware, target: &Path, arguments: &[&str]) -> Result<()> {
+fn cargo(firmware: &Firmware, core: Core, target: &Path, arguments: &[&str]) -> Result<()> {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../firmware");
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(workspace).args(["rustc", "--quiet", "--release", "--package", firmware.package]);
     cargo.args(["--bin", firmware.package, "--target", firmware.target, "--features", firmware.features]);
+    if core == Core::FromSource {
+        cargo.arg("-Zbuild-std=core").env("RUSTC_BOOTSTRAP", "1");
+    }
     cargo.arg("--").args(arguments).env("CARGO_TARGET_DIR", target);
     // Flags that are meant for the host's code.
     cargo.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS").env_remove("CARGO_BUILD_TARGET");

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 /// Bytes of the window that QEMU maps.
 const WINDOW: u64 = 16 << 20;
 
-/// Bytes of it that a board takes for its flash.
+/// Bytes of it that are erased when it is new: more than a board uses.
 pub const SIZE: usize = 1 << 20;
 
 /// Flash that outlives its board. Every store of the board is in the file when the instruction is over, so a killed board loses none.

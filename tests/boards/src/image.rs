@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use object::{Object, ObjectSection, ObjectSymbol, SectionFlags, SectionKind, elf};
 
 mod owner;
@@ -86,10 +86,12 @@ impl Image {
             }
             match section.kind() {
                 SectionKind::Text => self.sizes.text += section.size(),
-                SectionKind::ReadOnlyData => self.sizes.rodata += section.size(),
+                SectionKind::ReadOnlyData | SectionKind::ReadOnlyDataWithRel | SectionKind::ReadOnlyString => {
+                    self.sizes.rodata += section.size();
+                }
                 SectionKind::Data => self.sizes.data += section.size(),
                 SectionKind::UninitializedData => self.sizes.bss += section.size(),
-                _ => {}
+                kind => bail!("a section of a kind that is not counted: {kind:?}"),
             }
             if section.kind() == SectionKind::Text {
                 let halves = section.data()?.as_chunks().0.iter();

@@ -16,7 +16,9 @@ pub const QEMU_ARM: &str = "qemu-system-arm";
 /// # Errors
 /// Something is missing, and the environment variable `CI` is set: there nothing may be skipped.
 pub fn ready(emulator: &str, target: &str) -> Result<bool> {
-    let Err(missing) = emulator_is_there(emulator).and_then(|()| target_is_there(target)) else { return Ok(true) };
+    let Err(missing) = emulator_is_there(emulator).and_then(|()| target_is_there(target).map(drop)) else {
+        return Ok(true);
+    };
     if std::env::var_os("CI").is_some() {
         return Err(missing);
     }
@@ -38,16 +40,37 @@ pub fn emulator_is_there(emulator: &str) -> Result<()> {
     }
 }
 
-/// Whether the standard library of this target is installed.
+/// Where the `core` of a target comes from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Core {
+    /// It is installed.
+    Installed,
+    /// It is built from the compiler's sources, which are.
+    FromSource,
+}
+
+/// Where the `core` of this target comes from.
 ///
 /// # Errors
-/// It is not; the error says what to do.
-pub fn target_is_there(target: &str) -> Result<()> {
+/// From nowhere; the error says what to do.
+pub fn target_is_there(target: &str) -> Result<Core> {
+    let has_files = |folder: PathBuf| std::fs::read_dir(folder).is_ok_and(|mut files| files.next().is_some());
+    if has_files(rustc(&["--print", "target-libdir", "--target", target])?) {
+        return Ok(Core::Installed);
+    }
+    let known = rustc(&["--print", "cfg", "--target", target])?;
+    if !known.as_os_str().is_empty() && has_files(rustc(&["--print", "sysroot"])?.join("lib/rustlib/src/rust/library"))
+    {
+        return Ok(Core::FromSource);
+    }
+    bail!("the Rust target {target} is missing: run .ci/setup")
+}
+
+/// What the compiler prints.
+fn rustc(arguments: &[&str]) -> Result<PathBuf> {
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let output = Command::new(rustc).args(["--print", "target-libdir", "--target", target]).output();
-    let folder = PathBuf::from(String::from_utf8_lossy(&output.context("rustc cannot be started")?.stdout).trim());
-    let libraries = std::fs::read_dir(folder).map(|files| files.count()).unwrap_or_default();
-    if libraries == 0 { bail!("the Rust target {target} is missing: run .ci/setup") } else { Ok(()) }
+    let output = Command::new(rustc).args(arguments).output().context("rustc cannot be started")?;
+    Ok(PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()))
 }
 
 #[cfg(test)]

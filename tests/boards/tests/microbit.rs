@@ -1,5 +1,7 @@
 //! Three micro:bits at serial lines: a whole node in 16 KiB of RAM each.
 
+use std::time::{Duration, Instant};
+
 use anyhow::{Result, ensure};
 use quoring_boards::microbit::Cluster;
 use quoring_boards::serial::Noise;
@@ -61,11 +63,13 @@ fn a_leader_that_is_cut_off_or_dead_is_replaced() -> Result<()> {
     cluster.put(0..10)?;
     let first = cluster.leader()?;
     cluster.switch().connect(first, false);
+    let deadline = Instant::now() + Duration::from_secs(60);
     let second = loop {
         let leader = cluster.leader()?;
         if leader != first {
             break leader;
         }
+        ensure!(Instant::now() < deadline, "nobody takes the place of {first}");
     };
     cluster.put(10..20)?;
     cluster.switch().connect(first, true);

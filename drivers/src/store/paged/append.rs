@@ -32,7 +32,7 @@ impl<M: Medium, const PAGES: usize, const WORD: usize, const RECORD: usize> Page
         let format = &self.io.format;
         let Some(head) = self.pages.head() else { return 0 };
         let (room, open) = (format.page().saturating_sub(self.tail.at), self.can_open());
-        if open && format.extent(batch.len() as u32) <= room && batch.len() <= MOST as usize {
+        if open && batch.len() <= MOST as usize && format.extent(batch.len() as u32) <= room {
             return batch.len();
         }
         let (mut live, mut taken) = (self.pages.get(head).live, 0);

@@ -129,6 +129,7 @@ impl<const PAGES: usize> Pages<PAGES> {
     pub(super) fn set(&mut self, number: usize, page: Page) {
         let Some(place) = self.table.get_mut(..self.count).and_then(|pages| pages.get_mut(number)) else { return };
         let before = core::mem::replace(place, page);
+        self.recount |= page.trimmed;
         if let Some(count) = self.states.get_mut(before.state as usize) {
             *count -= 1;
         }
@@ -205,8 +206,8 @@ impl<const PAGES: usize> Pages<PAGES> {
     /// A live page of which too much is counted.
     pub(super) fn trimmed(&mut self) -> Option<usize> {
         if self.recount {
-            let mut trimmed = self.order.iter().map(|number| usize::from(*number));
-            let found = trimmed.find(|number| self.get(*number).trimmed);
+            let mut live = self.order.iter().map(|number| usize::from(*number));
+            let found = live.find(|number| self.get(*number).trimmed);
             self.recount = found.is_some();
             return found;
         }

@@ -20,7 +20,8 @@ use super::{Address, Dropped, ETHERTYPE, Error};
 /// Bytes in front of a frame: two addresses, ethertype and length.
 const HEADER: usize = 16;
 
-/// How often a frame is tried: more often than the smallest packets come in while seven of the largest leave.
+/// How often a sender is polled before it drops its frame: more often than the smallest packets come in while seven of the largest leave, if only packets
+/// wake it.
 const TRIES: u8 = 128;
 
 /// The driver's side of a transport, under its lock.

@@ -78,7 +78,7 @@ impl Table {
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "| | | limit |\n|---|--:|--:|")?;
+        writeln!(f, "| | | goal |\n|---|--:|--:|")?;
         for Row { name, value, limit } in &self.0 {
             let limit = limit.map(grouped).unwrap_or_default();
             writeln!(f, "| {name} | {} | {limit} |", grouped(*value))?;
@@ -131,7 +131,7 @@ mod tests {
         let page = "Before\n<!-- budget -->\nold\n<!-- /budget -->\nBehind\n";
         let page = table.put_into(page).unwrap();
         assert_eq!(Table::of(&page).unwrap(), table);
-        assert!(page.starts_with("Before\n<!-- budget -->\n| | | limit |\n"), "{page}");
+        assert!(page.starts_with("Before\n<!-- budget -->\n| | | goal |\n"), "{page}");
         assert!(page.ends_with("| code | 1,234,567 |  |\n| stack | 0 | 8,192 |\n<!-- /budget -->\nBehind\n"), "{page}");
         assert!(Table::of("no table").is_err());
     }
