@@ -85,11 +85,11 @@ impl<'s, 'a, P: Platform> Save<'s, 'a, P> {
             store.finish_snapshot(&snapshot).await.map_err(|error| shared.unsaved(error))?;
             // While the store is held: what is its newest is the core's, also if this future is dropped now.
             shared.step(|state| state.raft.handle_saved(&snapshot));
+            shared.snapshot_is_durable();
             Ok(())
         });
         finish.await?;
         self.committed.lent = Lent::Nothing;
-        shared.snapshot_is_durable();
         Ok(())
     }
 
