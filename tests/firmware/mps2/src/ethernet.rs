@@ -48,8 +48,10 @@ const MAC_CONTROL: u32 = 1;
 const MAC_ADDRESS_HIGH: u32 = 2;
 const MAC_ADDRESS_LOW: u32 = 3;
 
-/// Bytes of the largest frame: more than the node ever sends, and a multiple of 4.
+/// Bytes of the largest frame: more than the node ever sends.
 const LARGEST: usize = 608;
+const _: () = assert!(LARGEST.is_multiple_of(4), "the FIFOs take and give words");
+const _: () = assert!(LARGEST >= 14 + 576, "IPv4 asks for packets of 576 bytes, behind a header of 14");
 
 /// What a frame takes of the transmit FIFO, with its two commands.
 const ROOM_FOR_ONE: u32 = LARGEST as u32 + 8;

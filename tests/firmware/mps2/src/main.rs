@@ -2,20 +2,27 @@
 #![no_std]
 #![no_main]
 
+#[cfg(feature = "defmt")]
+mod events;
+#[cfg_attr(not(feature = "udp"), path = "link/raw.rs")]
+#[cfg_attr(feature = "udp", path = "link/udp.rs")]
+mod link;
+
 use embassy_executor::{SpawnError, SpawnToken, Spawner};
 use embassy_sync::blocking_mutex::raw::ThreadModeRawMutex;
 use panic_halt as _;
 use quoring::clock::embassy::EmbassyClock;
 use quoring::store::nor::Nor;
 use quoring::store::paged::{Layout, Owner, PagedLog};
-use quoring::transport::ethernet::Ethernet;
 use quoring::{
     ClusterId, Committed, Config, Duration, LogWriter, NodeId, NodeSet, Platform, Receiver, Replicator, Resources,
     Tasks, Ticker,
 };
-use quoring_mps2::{Board, Flash, Lan9118, Uart};
+use quoring_mps2::{Board, Flash, Uart};
 use quoring_registers::{Application, Service};
 use static_cell::ConstStaticCell;
+
+use crate::link::Link;
 
 /// What the node stands on.
 struct Mps2;
@@ -23,7 +30,7 @@ struct Mps2;
 impl Platform for Mps2 {
     type Mutex = ThreadModeRawMutex; // all tasks run in thread mode
     type Store = PagedLog<Nor<Flash>, 8, 4, FRAME>;
-    type Transport = Ethernet<ThreadModeRawMutex, Lan9118>;
+    type Transport = Link;
     type Clock = EmbassyClock;
 }
 
@@ -60,8 +67,7 @@ async fn start(spawner: Spawner) {
     };
     let owner = Owner { cluster: CLUSTER, node: id };
     let store = PagedLog::new(Nor::new(flash), owner, LAYOUT).expect("the layout fits this flash");
-    let transport = Ethernet::new(ethernet, address_of).expect("this chip is one of Ethernet");
-    match quoring::new(config, store, transport, EmbassyClock, MEMORY.take()).await {
+    match quoring::new(config, store, link::open(spawner, ethernet), EmbassyClock, MEMORY.take()).await {
         Ok((node, committed, runner)) => {
             let Tasks { log_writer, replicators, receiver, ticker } = runner.split();
             spawn(spawner, write_log(log_writer));
@@ -69,14 +75,12 @@ async fn start(spawner: Spawner) {
             spawn(spawner, receive(receiver));
             spawn(spawner, tick(ticker));
             spawn(spawner, apply(committed));
+            #[cfg(feature = "defmt")]
+            spawn(spawner, events::report(node));
             spawn(spawner, serve(Service { node, application: &REGISTERS, clock: EmbassyClock }, line));
         }
         Err(error) => line.print(format_args!("0 failed {error}")).await,
     }
-}
-
-const fn address_of(peer: NodeId) -> [u8; 6] {
-    [0x02, 0x51, 0x55, 0, PEERS as u8 + 1, peer.get()]
 }
 
 #[embassy_executor::task]
