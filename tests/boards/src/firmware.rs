@@ -28,6 +28,9 @@ impl Firmware {
     /// The same for clusters of five.
     pub const MPS2_FIVE: Self = Self { features: "five", ..Self::MPS2 };
 
+    /// The same for clusters of three whose peers have addresses of IPv4, in UDP.
+    pub const MPS2_UDP: Self = Self { features: "udp", ..Self::MPS2 };
+
     /// The name of its image among all others.
     fn file_name(&self) -> String {
         let name =
