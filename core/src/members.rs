@@ -27,6 +27,7 @@ impl NodeSet {
     }
 
     /// How many nodes there are.
+    #[cfg_attr(target_pointer_width = "32", inline(never))] // Bits are counted one by one there.
     pub const fn len(self) -> u32 {
         self.0.count_ones()
     }

@@ -138,6 +138,7 @@ impl Add<Duration> for Instant {
     type Output = Self;
 
     /// Later by `span`; saturates at the end of time.
+    #[cfg_attr(target_pointer_width = "32", inline(never))] // A dozen instructions there, in a dozen places.
     fn add(self, span: Duration) -> Self {
         Self(self.0.saturating_add(span.0))
     }

@@ -35,7 +35,6 @@ impl Timers {
     }
 
     /// The next number of an xorshift generator.
-    #[inline(never)] // Rarely asked for.
     pub(super) fn random(&mut self) -> u64 {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;
@@ -80,6 +79,8 @@ impl Raft<'_> {
     }
 
     /// Waits for a leader for one to two election timeouts from now, longer after waits in vain. Also after stepping down (E5).
+    #[cold]
+    #[inline(never)]
     pub(super) fn await_leader(&mut self, now: Instant) {
         const LONGEST: u8 = 4;
         let timeout = self.config.election_timeout.0;
