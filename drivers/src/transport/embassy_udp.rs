@@ -32,6 +32,8 @@ struct Queue<const FRAME: usize, const DEPTH: usize> {
 
 /// UDP sockets to `PEERS` peers, on the executor that runs the stack.
 ///
+/// It is not `Send`, for a stack is not: put it into embassy-sync's `ThreadModeMutex` where a `ConstStaticCell` holds the node's memory.
+///
 /// A frame is one datagram: keep frames below the path's MTU, 1472 bytes on Ethernet. Frames from unknown addresses are handed up
 /// too, for an address proves nothing: the frame's own cluster, source and checksum decide. They are those of `udp`: nodes with either
 /// make one cluster.

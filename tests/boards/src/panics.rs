@@ -65,7 +65,9 @@ impl Code {
                 };
                 let frames = origins.frames(reference.address)?;
                 let folder = frames.iter().find_map(|frame| frame.folder.clone());
-                let merged = frames.iter().any(|frame| frame.place.is_none());
+                // Where the innermost function of the project was inlined to does not matter.
+                let merged =
+                    frames.iter().take_while(|frame| frame.folder.is_none()).any(|frame| frame.place.is_none());
                 let (address, target) = (reference.address, target.name.clone());
                 let call = Call { address, target, frames, folder: folder.unwrap_or_default() };
                 ensure!(!merged, "nobody can tell whose this is, was the image linked with {UNMERGED:?}?\n{call}");

@@ -83,6 +83,8 @@ async fn start(spawner: Spawner) {
     }
 }
 
+// A task ends when the node has stopped for good. The board stays up, so that whoever asks for `halted` learns why; a product would sound an alarm here.
+
 #[embassy_executor::task]
 async fn write_log(task: LogWriter<'static, Mps2>) {
     task.run().await;
