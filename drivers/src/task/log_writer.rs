@@ -45,13 +45,21 @@ impl<'a, P: Platform> LogWriter<'a, P> {
         // What a store leaves for when there is time, it may have left since before the restart.
         let mut untidy = true;
         loop {
-            let flusher = &self.flusher;
-            let work = shared.wakes.log_writer.until(|| match shared.halted() {
-                Some(halt) => Some(Work::Halt(halt)),
-                None if flusher.pending() => Some(Work::Append),
-                None => (untidy || shared.purges.load(Ordering::Acquire)).then_some(Work::Tidy),
+            let (flusher, mut looks) = (&self.flusher, 0);
+            let work = shared.wakes.log_writer.until(|| {
+                looks += 1;
+                match shared.halted() {
+                    Some(halt) => Some(Work::Halt(halt)),
+                    None if flusher.pending() => Some(Work::Append),
+                    None => (untidy || shared.purges.load(Ordering::Acquire)).then_some(Work::Tidy),
+                }
             });
-            let done = match work.await {
+            let work = work.await;
+            if looks == 1 {
+                // It did not wait. Who waited for the store while this task had it comes in before the next write.
+                yield_now().await;
+            }
+            let done = match work {
                 Work::Halt(halt) => return halt,
                 Work::Append => self.append().await,
                 Work::Tidy => self.tidy().await,
@@ -60,8 +68,6 @@ impl<'a, P: Platform> LogWriter<'a, P> {
                 Ok(more) => untidy = more,
                 Err(halt) => return shared.halt(halt),
             }
-            // Who waited for the store while this task had it comes in before the next write.
-            yield_now().await;
         }
     }
 

@@ -1,5 +1,6 @@
 //! Steps the core with each frame that comes in.
 
+use core::cell::Cell;
 use core::fmt;
 
 use embassy_futures::select::{Either, select};
@@ -35,21 +36,27 @@ impl<'a, P: Platform> Receiver<'a, P> {
     pub async fn run(self) -> Halt {
         let shared = self.shared;
         loop {
-            let received =
-                select(shared.transport.receive(self.buffer), shared.wakes.receiver.until(|| shared.halted()));
-            let received = match received.await {
+            // Asked only while there is no frame.
+            let waited = Cell::new(false);
+            let halted = shared.wakes.receiver.until(|| {
+                waited.set(true);
+                shared.halted()
+            });
+            let received = match select(shared.transport.receive(self.buffer), halted).await {
                 Either::First(received) => received,
                 Either::Second(halt) => return halt,
             };
             match received {
                 Ok(len) => {
+                    if !waited.get() {
+                        // A link that always has another frame must not keep the others from running.
+                        yield_now().await;
+                    }
                     if let Err(halt) = handle(shared, self.buffer.get(..len).unwrap_or_default()).await {
                         return halt;
                     }
-                    // A link that always has another frame must not keep the others from running either.
-                    yield_now().await;
                 }
-                // A link that fails at once, again and again, must not keep the others from running.
+                // A link that fails at once, again and again, must not either.
                 Err(_) => {
                     let pause = shared.with(|state| state.raft.config().heartbeat_interval);
                     shared.clock.sleep_until(shared.clock.now() + pause).await;
