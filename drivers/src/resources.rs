@@ -45,7 +45,8 @@ pub struct Resources<
     pub(crate) shared: Place<Shared<'a, P>>,
 }
 
-/// One frame for each task that needs one.
+/// One frame for each task that needs one, aligned so that they are copied word by word.
+#[repr(align(8))]
 pub(crate) struct Buffers<const PEERS: usize, const FRAME: usize> {
     pub(crate) replicators: [[u8; FRAME]; PEERS],
     pub(crate) receiver: [u8; FRAME],

@@ -83,8 +83,11 @@ impl Lan9118 {
         // Push-pull, active high, on.
         INTERRUPT_CONFIG.write(1 << 8 | 1 << 4 | 1);
         Interrupt::Ethernet.enable();
-        static BUFFERS: ConstStaticCell<[[u8; LARGEST]; 2]> = ConstStaticCell::new([[0; LARGEST]; 2]);
-        let [received, sent] = BUFFERS.take();
+        /// Aligned, so that frames are copied word by word.
+        #[repr(align(4))]
+        struct Buffers([[u8; LARGEST]; 2]);
+        static BUFFERS: ConstStaticCell<Buffers> = ConstStaticCell::new(Buffers([[0; LARGEST]; 2]));
+        let [received, sent] = &mut BUFFERS.take().0;
         Self { address: [a, b, c, d, e, f], received, sent }
     }
 
