@@ -1,9 +1,9 @@
-//! Each checker sees a fault that was put into the code on purpose, within 200 seeds.
+//! Each checker sees a fault that was put into the code on purpose, within 400 seeds.
 
 use quoring_core::Planted as Core;
 use quoring_sim::{Checker, Options, Planted, RingSize, Viewers, Workload, run};
 
-const SEEDS: u64 = 200;
+const SEEDS: u64 = 400;
 
 /// Each fault, and the checker that must see it.
 const FAULTS: [(Planted, Checker); 27] = [
