@@ -117,14 +117,13 @@ impl Sessions {
         }
     }
 
-    /// A client is told that a later command took the place of this one, which is the newest of its session.
+    /// A client is told that a later command took the place of this one, which is the newest of its session. The session may have expired since.
     pub(crate) fn supersedes(&self, session: SessionId, sequence: u32) -> Verdict {
-        match self.get(session) {
-            Some(Session { last, .. }) if *last > sequence => Ok(()),
-            _ => Err(format!(
-                "told a client that command {sequence} of session {session} is superseded, which it is not"
-            )),
+        let is_later = |(other, number): &(SessionId, u32)| *other == session && *number > sequence;
+        if self.get(session).is_some_and(|open| open.last > sequence) || self.effects.keys().any(is_later) {
+            return Ok(());
         }
+        Err(format!("told a client that command {sequence} of session {session} is superseded, which it is not"))
     }
 
     fn get(&self, session: SessionId) -> Option<&Session> {
@@ -189,6 +188,21 @@ mod tests {
         assert!(!commit(&mut sessions, 5, request(2, 1, 2)) && commit(&mut sessions, 6, request(1, 2, 1)));
         commit(&mut sessions, 7, request(4, 0, 1));
         assert_eq!(sessions.open.keys().map(|client| client.0).collect::<Vec<_>>(), [4]);
+    }
+
+    /// Seed 518 of three nodes with small rings: what the client was told had become true, and then its session expired.
+    #[test]
+    fn a_command_stays_superseded_when_its_session_has_expired() {
+        let mut sessions = Sessions::default();
+        commit(&mut sessions, 1, request(7, 0, 1));
+        for (index, sequence) in [(2, 1), (3, 3)] {
+            commit(&mut sessions, index, request(7, sequence, 1));
+            assert_eq!(sessions.applies(index, &request(7, sequence, 1)), Ok(()));
+        }
+        commit(&mut sessions, 4, request(8, 0, 1));
+        assert_eq!(sessions.expires(named(7, 1)), Ok(()));
+        assert_eq!(sessions.supersedes(named(7, 1), 2), Ok(()));
+        assert!(sessions.supersedes(named(7, 1), 3).is_err());
     }
 
     #[test]
