@@ -29,13 +29,10 @@ pub(crate) enum Proposal {
 }
 
 impl Proposal {
-    /// Ends the wait.
+    /// The wait is over.
     #[inline]
-    pub(crate) fn settle(&mut self, outcome: Result<&Answer, Lost>) {
-        *self = match outcome {
-            Ok(answer) => Self::Applied(*answer),
-            Err(lost) => Self::Lost(lost),
-        };
+    fn ended(outcome: Result<&Answer, Lost>) -> Self {
+        outcome.map_or_else(Self::Lost, |answer| Self::Applied(*answer))
     }
 
     /// What it adds to the numbers of those that are queued and that wait.
@@ -155,39 +152,28 @@ impl<'a> Proposals<'a> {
     /// The application has finished `entry`: who waits for it gets the outcome.
     pub(crate) fn applied(&mut self, entry: EntryId, outcome: Result<&Answer, Lost>) -> Woken {
         self.complete(|slot| {
-            let ends = matches!(slot, Proposal::Waiting(other) if *other == entry);
-            if ends {
-                slot.settle(outcome);
-            }
-            ends
+            matches!(slot, Proposal::Waiting(other) if *other == entry).then(|| Proposal::ended(outcome))
         })
     }
 
     /// An entry with this request has been passed: who waits for it gets the outcome.
     pub(crate) fn applied_request(&mut self, key: RequestKey, outcome: Result<&Answer, Lost>) -> Woken {
         self.complete(|slot| {
-            let ends = matches!(slot, Proposal::Requested(other) if key.ends(other));
-            if ends {
-                slot.settle(outcome);
-            }
-            ends
+            matches!(slot, Proposal::Requested(other) if key.ends(other)).then(|| Proposal::ended(outcome))
         })
     }
 
     /// A snapshot took the place of the entries up to `index`, with these `sessions` (R7). A request that is not in it may still come; but a stream's has no answer
     /// any more that could be found.
     pub(crate) fn restored(&mut self, index: LogIndex, sessions: &SessionTable<'_>) -> Woken {
-        self.complete(|slot| {
-            let outcome = match slot {
-                Proposal::Waiting(entry) if entry.index <= index => Some(Err(Lost::Covered)),
-                Proposal::Requested(RequestKey { kind: Kind::Session, request }) => sessions.outcome(index, request),
-                Proposal::Requested(_) => Some(Err(Lost::Covered)),
-                _ => None,
-            };
-            if let Some(outcome) = &outcome {
-                slot.settle(outcome.as_ref().map_err(|lost| *lost));
+        self.complete(|slot| match slot {
+            Proposal::Waiting(entry) if entry.index <= index => Some(Proposal::Lost(Lost::Covered)),
+            Proposal::Requested(RequestKey { kind: Kind::Session, request }) => {
+                let outcome = sessions.outcome(index, request)?;
+                Some(Proposal::ended(outcome.as_ref().map_err(|lost| *lost)))
             }
-            outcome.is_some()
+            Proposal::Requested(_) => Some(Proposal::Lost(Lost::Covered)),
+            _ => None,
         })
     }
 
@@ -195,23 +181,20 @@ impl<'a> Proposals<'a> {
     /// another leader.
     pub(crate) fn lose(&mut self, lost: Lost) -> Woken {
         let entries_only = lost == Lost::LeadershipLost;
-        self.complete(|slot| {
-            let ends = !entries_only || matches!(slot, Proposal::Waiting(_));
-            if ends {
-                slot.settle(Err(lost));
-            }
-            ends
-        })
+        self.complete(|slot| (!entries_only || matches!(slot, Proposal::Waiting(_))).then_some(Proposal::Lost(lost)))
     }
 
-    /// Wakes those whose wait `settle` ends, which is asked about those who wait for an entry or a request.
-    pub(crate) fn complete(&mut self, settle: impl Fn(&mut Proposal) -> bool) -> Woken {
+    /// Ends the wait of those who have an `end`, and wakes them. Asks nobody but who waits for an entry or a request.
+    pub(crate) fn complete(&mut self, end: impl Fn(&Proposal) -> Option<Proposal>) -> Woken {
         let mut woken = Woken::default();
         if self.waiting == 0 {
             return woken;
         }
         for (bit, slot) in self.slots.iter_mut().enumerate() {
-            if matches!(slot, Proposal::Waiting(_) | Proposal::Requested(_)) && settle(slot) {
+            if matches!(slot, Proposal::Waiting(_) | Proposal::Requested(_))
+                && let Some(end) = end(slot)
+            {
+                *slot = end;
                 self.waiting -= 1;
                 woken.0 |= 1 << bit;
             }

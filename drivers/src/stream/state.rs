@@ -185,7 +185,7 @@ impl State<'_> {
     pub(crate) fn settle_stream(&mut self, leader_lost: bool) -> (Woken, Option<(u16, Broken)>) {
         let window = self.raft.window();
         let lost = if self.raft.has_halted() { Lost::Halted } else { Lost::LeadershipLost };
-        let outcome = |slot: &Proposal| match *slot {
+        let woken = self.proposals.complete(|slot| match *slot {
             Proposal::Requested(RequestKey { kind: Kind::Stream, request: RequestId { client, sequence, .. } }) => {
                 let ours = client == window.client;
                 let from = |number: u32| ours && sequence.wrapping_sub(number).cast_signed() >= 0;
@@ -193,22 +193,15 @@ impl State<'_> {
                     WindowState::Closed(Closed::Rejected(_) | Closed::TooLarge | Closed::Unsupported)
                         if from(window.accepted) =>
                     {
-                        Some(Lost::NotStored)
+                        Some(Proposal::Lost(Lost::NotStored))
                     }
-                    WindowState::Closed(_) if from(window.sent) => Some(Lost::NotStored),
+                    WindowState::Closed(_) if from(window.sent) => Some(Proposal::Lost(Lost::NotStored)),
                     // The leader leads on, and may have it or not.
-                    WindowState::Closed(Closed::NoAnswer) if from(window.accepted) => Some(lost),
-                    _ => leader_lost.then_some(lost),
+                    WindowState::Closed(Closed::NoAnswer) if from(window.accepted) => Some(Proposal::Lost(lost)),
+                    _ => leader_lost.then_some(Proposal::Lost(lost)),
                 }
             }
             _ => None,
-        };
-        let woken = self.proposals.complete(|slot| {
-            let lost = outcome(slot);
-            if let Some(lost) = lost {
-                slot.settle(Err(lost));
-            }
-            lost.is_some()
         });
         let broken = match self.streams.open {
             Some((number, Some((Route::Direct(term), _)))) if self.raft.leads() != Some(term) => {
