@@ -6,7 +6,9 @@ use core::ops::Range;
 use embedded_storage_async::nor_flash::{ErrorType, NorFlash, NorFlashError, NorFlashErrorKind, ReadNorFlash};
 use quoring::{NodeId, NodeSet};
 
-use crate::mmio::{Register, registers};
+use quoring_mmio::Register;
+
+use crate::mmio::registers;
 
 registers! {
     READY = 0x4001_E400,

@@ -4,7 +4,7 @@ use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::interrupts::Interrupt;
-use crate::mmio::Register;
+use quoring_mmio::Register;
 
 const BASE: usize = 0x4000_2000;
 

@@ -7,7 +7,7 @@ use embassy_sync::waitqueue::AtomicWaker;
 use static_cell::ConstStaticCell;
 
 use crate::interrupts::Interrupt;
-use crate::mmio::Register;
+use quoring_mmio::Register;
 
 const BASE: usize = 0x4020_0000;
 

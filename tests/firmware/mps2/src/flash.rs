@@ -7,7 +7,7 @@ use core::fmt;
 
 use embedded_storage_async::nor_flash::{ErrorType, NorFlash, NorFlashError, NorFlashErrorKind, ReadNorFlash};
 
-use crate::mmio::Register;
+use quoring_mmio::Register;
 
 const BASE: usize = 0x2100_0000;
 

@@ -7,7 +7,6 @@ mod executor;
 mod flash;
 pub mod interrupt_executor;
 mod interrupts;
-mod mmio;
 mod time;
 mod uart;
 

@@ -11,7 +11,7 @@ use embassy_time_driver::Driver;
 use embassy_time_queue_utils::Queue;
 
 use crate::interrupts::Interrupt;
-use crate::mmio::Register;
+use quoring_mmio::Register;
 
 /// Ticks of the timers in a microsecond.
 const TICKS: u32 = 25;

@@ -11,7 +11,7 @@ use embassy_sync::waitqueue::AtomicWaker;
 use embedded_io_async::{ErrorType, Read, Write};
 
 use crate::interrupts::Interrupt;
-use crate::mmio::Register;
+use quoring_mmio::Register;
 
 const BASE: usize = 0x4000_4000;
 

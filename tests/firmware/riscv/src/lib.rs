@@ -1,13 +1,12 @@
 //! QEMU's RISC-V machine `virt`: a clock, a line to print on, and an end. Nothing here knows of consensus.
 #![no_std]
 
-mod mmio;
 mod time;
 
 use core::fmt::{self, Write};
 use core::ptr;
 
-use self::mmio::Register;
+use quoring_mmio::Register;
 
 /// The register of the machine's UART (NS16550A) that takes bytes to send.
 const UART: usize = 0x1000_0000;

@@ -9,7 +9,7 @@ use embassy_time_queue_utils::Queue;
 use riscv::interrupt::Interrupt;
 use riscv::register::{mie, mstatus};
 
-use crate::mmio::Register;
+use quoring_mmio::Register;
 
 // SAFETY: the core-local interruptor of the machine is there, and only this module drives it.
 const COMPARE: [Register; 2] = unsafe { [Register::at(0x0200_4000), Register::at(0x0200_4004)] };
