@@ -1,0 +1,3 @@
+//! What the benches of Quoring measure: its parts, and a whole cluster of it in one process.
+
+pub mod cluster;
