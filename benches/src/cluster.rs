@@ -4,8 +4,8 @@ use quoring_core::{ClusterId, Config, Handled, Instant, LogIndex, NodeId, NodeSe
 use quoring_ring::{Applier, Checksum, DEFAULT_CRC32C, Flusher, HEADER, Origin, Reader, Storage};
 
 const FRAME: usize = 8192;
-/// Units of 8 bytes: room for 64 commands of 1024 bytes.
-const UNITS: usize = 16384;
+/// Units of 8 bytes: room for twice 64 commands of 1024 bytes, since clients may fill half of the ring.
+const UNITS: usize = 32768;
 const SLOTS: usize = 1024;
 const CLUSTER: ClusterId = ClusterId(7);
 /// Rounds after which nothing is under way any more.
