@@ -1,17 +1,12 @@
 //! A whole cluster in one process, to be measured: codec and checksums on, media and links in memory, time stands still.
 
 use quoring_core::{ClusterId, Config, Handled, Instant, LogIndex, NodeId, NodeSet, Peer, Raft, Recovered, Transmit};
-use quoring_ring::{Applier, Checksum, DEFAULT_CRC32C, Flusher, HEADER, Origin, Reader, Storage};
+use quoring_ring::{Applier, Checksum, DEFAULT_CRC32C, Flusher, HEADER, Kind, Origin, Reader, Storage};
 
 const FRAME: usize = 8192;
-/// Units of 8 bytes: room for twice 64 commands of 1024 bytes, since clients may fill half of the ring.
-const UNITS: usize = 32768;
-const SLOTS: usize = 1024;
 const CLUSTER: ClusterId = ClusterId(7);
 /// Rounds after which nothing is under way any more.
 const PATIENCE: usize = 64;
-
-type Ring = Storage<UNITS, SLOTS>;
 
 /// One node with its devices: a medium that is as fast as memory, and one frame under way to each peer.
 #[derive(Debug)]
@@ -26,6 +21,7 @@ struct Member<'a> {
     applied: u64,
     /// Of what it applied.
     sum: u64,
+    commands: u64,
 }
 
 /// Nodes that are driven by turns.
@@ -67,7 +63,9 @@ impl Load {
         Self::ALL.into_iter().find(|load| load.name() == name)
     }
 
-    const fn window(self) -> u64 {
+    /// Commands in flight.
+    #[must_use]
+    pub const fn window(self) -> u64 {
         match self {
             Self::Closed => 1,
             Self::Pipe | Self::Batch => 64,
@@ -75,22 +73,34 @@ impl Load {
     }
 }
 
-/// What the nodes of a cluster lie in.
+/// What the nodes of a cluster lie in: rings of so many units of 8 bytes and so many slots.
 #[derive(Debug)]
-pub struct Memory {
-    rings: Vec<Ring>,
+pub struct MemoryOf<const UNITS: usize, const SLOTS: usize> {
+    rings: Vec<Storage<UNITS, SLOTS>>,
     peers: Vec<Vec<Peer>>,
 }
 
-impl Memory {
+/// Room for twice 64 commands of 1024 bytes, since clients may fill half of the ring.
+pub type Memory = MemoryOf<32768, 1024>;
+
+impl<const UNITS: usize, const SLOTS: usize> MemoryOf<UNITS, SLOTS> {
     /// For so many nodes.
     #[must_use]
     pub fn new(nodes: usize) -> Self {
         Self {
-            rings: (0..nodes).map(|_| Ring::new()).collect(),
+            rings: (0..nodes).map(|_| Storage::new()).collect(),
             peers: (0..nodes).map(|_| (1..nodes).map(|_| Peer::EMPTY).collect()).collect(),
         }
     }
+}
+
+/// What a node of a benchmark does to apply a command: all its bytes, and the order of commands, tell in the sum.
+#[must_use]
+pub fn fold(sum: u64, command: &[u8]) -> u64 {
+    let mix = |sum: u64, word: u64| (sum.rotate_left(5) ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    let (words, rest) = command.as_chunks::<8>();
+    let sum = words.iter().fold(sum, |sum, word| mix(sum, u64::from_le_bytes(*word)));
+    rest.iter().fold(sum, |sum, byte| mix(sum, u64::from(*byte)))
 }
 
 impl<'a> Cluster<'a> {
@@ -98,7 +108,7 @@ impl<'a> Cluster<'a> {
     ///
     /// # Panics
     /// It has not: the core does not work.
-    pub fn new(memory: &'a mut Memory) -> Self {
+    pub fn new<const UNITS: usize, const SLOTS: usize>(memory: &'a mut MemoryOf<UNITS, SLOTS>) -> Self {
         let voters = NodeSet::first(memory.rings.len() as u32);
         let members = voters.iter().zip(memory.rings.iter_mut().zip(&mut memory.peers));
         let mut cluster = Self {
@@ -121,7 +131,7 @@ impl<'a> Cluster<'a> {
             let outstanding = first + proposed - self.members[0].applied;
             if outstanding == 0 || load != Load::Batch {
                 for _ in outstanding..load.window().min(entries - proposed + outstanding) {
-                    self.members[0].raft.propose(command).expect("room");
+                    self.propose(command);
                     proposed += 1;
                 }
             }
@@ -136,6 +146,19 @@ impl<'a> Cluster<'a> {
             self.round();
         }
         panic!("not every node has applied {expected:?}");
+    }
+
+    /// Proposes a command at the first node.
+    ///
+    /// # Panics
+    /// It does not lead, or its ring is full of commands.
+    pub fn propose(&mut self, command: &[u8]) {
+        self.members[0].raft.propose(command).expect("room");
+    }
+
+    /// How many commands each node has applied, the first node first, and what they [fold](fold) to.
+    pub fn applied(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.members.iter().map(|member| (member.commands, member.sum))
     }
 
     /// Lets the first node's patience end.
@@ -153,7 +176,10 @@ impl<'a> Cluster<'a> {
     }
 
     /// What the tasks do between two commands: the leader's replicators, the log writers, the followers' replicators, the appliers.
-    fn round(&mut self) {
+    ///
+    /// # Panics
+    /// A node refuses a frame of another: the core does not work.
+    pub fn round(&mut self) {
         let (leader, followers) = self.members.split_first_mut().expect("a leader");
         for peer in leader.raft.take_ready().iter() {
             while let Some(len) = leader.transmit(self.now, peer, &mut self.frame) {
@@ -184,7 +210,12 @@ impl<'a> Cluster<'a> {
 }
 
 impl<'a> Member<'a> {
-    fn new(id: NodeId, voters: NodeSet, ring: &'a mut Ring, peers: &'a mut [Peer]) -> Self {
+    fn new<const UNITS: usize, const SLOTS: usize>(
+        id: NodeId,
+        voters: NodeSet,
+        ring: &'a mut Storage<UNITS, SLOTS>,
+        peers: &'a mut [Peer],
+    ) -> Self {
         let config = Config::new(id, CLUSTER, voters);
         let ring = ring.split(Origin::default(), Checksum::new(CLUSTER.0, DEFAULT_CRC32C));
         let raft =
@@ -199,6 +230,7 @@ impl<'a> Member<'a> {
             record: vec![0; FRAME],
             applied: 0,
             sum: 0,
+            commands: 0,
         }
     }
 
@@ -234,8 +266,10 @@ impl<'a> Member<'a> {
             }
             self.applied += 1;
             let command = &self.record[HEADER..HEADER + usize::from(copied.header.len)];
-            self.sum =
-                self.sum.wrapping_mul(31).wrapping_add(command.first().copied().map_or(1, u64::from) ^ self.applied);
+            if copied.header.kind == Kind::Command {
+                self.sum = fold(self.sum, command);
+                self.commands += 1;
+            }
             self.applier.publish(self.applied);
         }
     }
