@@ -12,11 +12,11 @@ use quoring::store::LogStore;
 use quoring::store::medium::{Geometry, Medium};
 use quoring::store::mock::{Counters, MockFlash};
 use quoring::store::paged::{Layout, Owner, PagedLog};
-use quoring_core::{ClusterId, LogIndex, NodeId, Recovery};
-use quoring_ring::{Checksum, DEFAULT_CRC32C, Header, Kind, record_size};
+use quoring_benches::record::{self, CLUSTER};
+use quoring_core::{LogIndex, NodeId, Recovery};
+use quoring_ring::{DEFAULT_CRC32C, record_size};
 use quoring_sim::cli::wear::Cycle;
 
-const CLUSTER: ClusterId = ClusterId(0xF1A5);
 const COMMAND: usize = 32;
 const RECORD: u32 = record_size(COMMAND) as u32;
 /// The largest record of the logs, and what they read through.
@@ -146,7 +146,9 @@ fn recover(log: &mut Log<'_>) -> Result<LogIndex> {
 fn append(log: &mut Log<'_>, next: &mut u64, entries: u64, batch: u32) -> Result<()> {
     let until = *next + entries;
     while *next < until {
-        let records: Vec<u8> = (*next..*next + u64::from(batch)).flat_map(record).collect();
+        let records: Vec<u8> = (*next..*next + u64::from(batch))
+            .flat_map(|index| record::entry(index, &record::command(COMMAND)))
+            .collect();
         *next += u64::from(batch);
         block_on(async {
             log.append(&records).await?;
@@ -156,12 +158,4 @@ fn append(log: &mut Log<'_>, next: &mut u64, entries: u64, batch: u32) -> Result
         })?;
     }
     Ok(())
-}
-
-fn record(index: u64) -> Vec<u8> {
-    let command = [0x5A; COMMAND];
-    let (len, index_low) = (COMMAND as u16, index as u32);
-    let header = Header { checksum: 0, term: 1, index_low, len, kind: Kind::Command, flags: 0 };
-    let checksum = Checksum::new(CLUSTER.0, DEFAULT_CRC32C).of(&header, (index >> 32) as u32, &command);
-    [&Header { checksum, ..header }.encode()[..], &command].concat()
 }
