@@ -11,7 +11,7 @@ const CHAPTERS: [(char, u32); 10] =
 /// Scenarios 1 to this.
 const SCENARIOS: u32 = 65;
 /// Folders in which tests are looked for.
-const FOLDERS: [&str; 10] = [
+const FOLDERS: [&str; 11] = [
     "ring/src",
     "ring/tests",
     "core/src",
@@ -22,6 +22,7 @@ const FOLDERS: [&str; 10] = [
     "tests/tests",
     "tests/boards/tests",
     "tests/scenarios",
+    "benches/constant/tests",
 ];
 const OPEN: &str = "open";
 
