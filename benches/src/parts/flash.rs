@@ -84,7 +84,7 @@ fn filled(word: u32) -> Log {
     log
 }
 
-/// Records become durable, and the page after the last one is erased ahead of need. All that was before may go.
+/// Records become durable, and the page after the last one is erased ahead of need, with all that a log writer asks for on the way. What was before may go.
 #[derive(Debug)]
 pub struct Append {
     log: Log,
@@ -116,8 +116,10 @@ impl Part for Append {
         block_on(async {
             for (batch, last) in &self.batches {
                 self.log.append(black_box(batch)).await.expect("room");
+                black_box(self.log.space());
                 self.log.purge(*last);
                 while self.log.tidy().await.expect("healthy flash") {}
+                black_box(self.log.space());
             }
         });
     }
