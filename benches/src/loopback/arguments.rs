@@ -4,10 +4,20 @@ use std::path::PathBuf;
 
 use quoring::NodeId;
 
-pub(crate) const USAGE: &str = "usage: loopback [--dir FOLDER] [--seconds N]
+pub(crate) const USAGE: &str = "usage: loopback [--dir FOLDER] [--seconds N] [--log-thread]
 
   --dir FOLDER   where the logs go, in a folder of their own that is removed again; it should lie on a disk. By default /var/tmp
-  --seconds N    how long each load runs, 1 to 3600; by default 5";
+  --seconds N    how long each load runs, 1 to 3600; by default 5
+  --log-thread   gives the log writer of each node a thread of its own, as the example key_value does; by default a node is one thread";
+
+/// How many threads a node has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Layout {
+    /// Nobody wakes anybody on another thread. The node is deaf while its disk syncs.
+    OneThread,
+    /// It hears and sends while its disk syncs.
+    LogThread,
+}
 
 /// What this process is to do.
 #[derive(PartialEq, Eq, Debug)]
@@ -16,10 +26,12 @@ pub(crate) enum Arguments {
     Measure {
         folder: PathBuf,
         seconds: u32,
+        layout: Layout,
     },
     /// A node of the cluster that is measured: started by who measures.
     Node {
         id: NodeId,
+        layout: Layout,
         folder: PathBuf,
     },
     /// A process that measures the machine: likewise.
@@ -34,19 +46,21 @@ impl Arguments {
         match words.next_if(|word| word.starts_with("role:")).as_deref() {
             Some("role:node") => {
                 let id = words.next().and_then(|id| NodeId::new(id.parse().ok()?)).ok_or("which node?")?;
-                return Ok(Self::Node { id, folder: words.next().ok_or("in which folder?")?.into() });
+                let layout = words.next().as_deref().and_then(Layout::named).ok_or("how many threads?")?;
+                return Ok(Self::Node { id, layout, folder: words.next().ok_or("in which folder?")?.into() });
             }
             Some("role:limits") => return Ok(Self::Limits { folder: words.next().ok_or("in which folder?")?.into() }),
             Some(role) => return Err(format!("unknown {role}")),
             None => {}
         }
-        let (mut folder, mut seconds) = (None, None);
+        let (mut folder, mut seconds, mut layout) = (None, None, Layout::OneThread);
         while let Some(option) = words.next() {
             let mut value = || words.next().ok_or_else(|| format!("{option} needs a value"));
             match option.as_str() {
                 "--help" | "-h" => return Ok(Self::Help),
                 "--dir" if folder.is_none() => folder = Some(PathBuf::from(value()?)),
                 "--seconds" if seconds.is_none() => seconds = Some(parse_seconds(&value()?)?),
+                "--log-thread" => layout = Layout::LogThread,
                 "--dir" | "--seconds" => return Err(format!("{option} is there twice")),
                 _ => return Err(format!("unknown option {option}")),
             }
@@ -55,7 +69,21 @@ impl Arguments {
         if !folder.is_dir() {
             return Err(format!("{} is no folder", folder.display()));
         }
-        Ok(Self::Measure { folder, seconds: seconds.unwrap_or(5) })
+        Ok(Self::Measure { folder, seconds: seconds.unwrap_or(5), layout })
+    }
+}
+
+impl Layout {
+    /// Its name between processes.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::OneThread => "one-thread",
+            Self::LogThread => "log-thread",
+        }
+    }
+
+    fn named(name: &str) -> Option<Self> {
+        [Self::OneThread, Self::LogThread].into_iter().find(|layout| layout.name() == name)
     }
 }
 
@@ -84,6 +112,9 @@ mod tests {
         ] {
             assert_eq!(parse(line), Err(error.into()), "{line}");
         }
-        assert_eq!(parse("--dir . --seconds 7"), Ok(Arguments::Measure { folder: ".".into(), seconds: 7 }));
+        assert_eq!(
+            parse("--dir . --seconds 7"),
+            Ok(Arguments::Measure { folder: ".".into(), seconds: 7, layout: Layout::OneThread })
+        );
     }
 }

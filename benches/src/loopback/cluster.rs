@@ -6,6 +6,7 @@ use std::{iter, thread};
 
 use anyhow::{Context, Result, ensure};
 
+use crate::arguments::Layout;
 use crate::helper::Helper;
 use crate::samples::Samples;
 
@@ -21,10 +22,10 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     /// Starts them, with logs in `folder`, and waits until one leads.
-    pub(crate) fn start(folder: &Path) -> Result<Self> {
+    pub(crate) fn start(folder: &Path, layout: Layout) -> Result<Self> {
         let start = |id: usize| {
             let folder = folder.join(format!("node-{id}"));
-            Helper::start(&format!("node {id}"), &["role:node", &id.to_string()], &folder)
+            Helper::start(&format!("node {id}"), &["role:node", &id.to_string(), layout.name()], &folder)
         };
         let mut nodes = (0..NODES).map(start).collect::<Result<Vec<_>>>()?;
         let addresses = nodes.iter_mut().map(Helper::hear).collect::<Result<Vec<_>>>()?;

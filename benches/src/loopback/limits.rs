@@ -57,7 +57,10 @@ impl Machine {
         limits.round_trip.pool(&first.ask(&round_trip)?.parse()?);
         limits.sync.pool(&first.ask("sync")?.parse()?);
         self.processes.iter_mut().try_for_each(|process| process.tell("sync"))?;
-        self.processes.iter_mut().try_for_each(|process| Ok(limits.syncs.pool(&process.hear()?.parse()?)))
+        for process in &mut self.processes {
+            limits.syncs.pool(&process.hear()?.parse()?);
+        }
+        Ok(())
     }
 }
 

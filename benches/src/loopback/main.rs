@@ -6,6 +6,7 @@ mod arguments;
 mod cluster;
 mod disk;
 mod helper;
+mod lanes;
 mod limits;
 mod load;
 mod node;
@@ -22,8 +23,8 @@ fn main() -> ExitCode {
             println!("{USAGE}");
             return ExitCode::SUCCESS;
         }
-        Ok(Arguments::Measure { folder, seconds }) => report::print(&folder, seconds),
-        Ok(Arguments::Node { id, folder }) => node::run(id, &folder),
+        Ok(Arguments::Measure { folder, seconds, layout }) => report::print(&folder, seconds, layout),
+        Ok(Arguments::Node { id, layout, folder }) => node::run(id, layout, &folder),
         Ok(Arguments::Limits { folder }) => limits::serve(&folder),
         Err(error) => {
             eprintln!("loopback: {error}\n\n{USAGE}");

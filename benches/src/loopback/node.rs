@@ -19,11 +19,13 @@ use quoring::{
     ClusterId, Committed, Config, Halt, Node, NodeId, NodeSet, Platform, Resources, RestoreError, Role, Step, Tasks,
 };
 
+use crate::arguments::Layout;
 use crate::disk::SIZE;
 use crate::helper::{answer, listen};
+use crate::lanes::Lanes;
 use crate::load::{self, Passage};
 
-/// What the node stands on: the same as in the example `key_value`.
+/// What the node stands on: as in the example `key_value`.
 pub(crate) struct Host;
 
 impl Platform for Host {
@@ -33,8 +35,8 @@ impl Platform for Host {
     type Clock = SystemClock;
 }
 
-/// What fits into one frame of Ethernet.
-const FRAME: usize = 1472;
+/// What fits into a jumbo frame of Ethernet; the loopback's are larger yet. It is also what one sync makes durable at most.
+const FRAME: usize = 8192;
 
 /// How many clients can wait.
 pub(crate) const PLACES: usize = 64;
@@ -48,7 +50,7 @@ const CLUSTER: ClusterId = ClusterId(0x100B_BACC);
 type Orders = Channel<CriticalSectionRawMutex, String, 1>;
 
 /// Runs node `id`: says which port it has, hears those of all nodes, then does what it is told until it is told nothing more.
-pub(crate) fn run(id: NodeId, folder: &Path) -> Result<()> {
+pub(crate) fn run(id: NodeId, layout: Layout, folder: &Path) -> Result<()> {
     let mut transport = UdpTransport::bind((Ipv4Addr::LOCALHOST, 0), &[])?;
     answer(Ok(transport.local_address()?.to_string()));
     let addresses = listen();
@@ -64,22 +66,27 @@ pub(crate) fn run(id: NodeId, folder: &Path) -> Result<()> {
     let (node, committed, runner) = started.map_err(|error| anyhow!("{error:?}"))?;
 
     let Tasks { log_writer, replicators, receiver, ticker } = runner.split();
-    thread::spawn(move || future::block_on(log_writer.run()));
     let orders: &'static Orders = Box::leak(Box::new(Orders::new()));
     thread::spawn(move || {
         loop {
             future::block_on(orders.send(listen()));
         }
     });
-    let (executor, passage) = (Rc::new(LocalExecutor::new()), Rc::new(Passage::default()));
-    let _tasks = (
-        executor.spawn(receiver.run()),
-        replicators.map(|replicator| executor.spawn(replicator.run())),
-        executor.spawn(ticker.run()),
-        executor.spawn(apply(committed, Rc::clone(&passage))),
+    let (lanes, passage) = (Rc::new(Lanes::default()), Rc::new(Passage::default()));
+    let _in = (
+        lanes.input.spawn(receiver.run()),
+        lanes.input.spawn(ticker.run()),
+        lanes.input.spawn(apply(committed, Rc::clone(&passage))),
     );
-    let serve = serve(Rc::clone(&executor), node, passage, orders);
-    block_on(executor.run(serve))
+    let _out = replicators.map(|replicator| lanes.output.spawn(replicator.run()));
+    let _log = match layout {
+        Layout::OneThread => Some(lanes.log.spawn(log_writer.run())),
+        Layout::LogThread => {
+            thread::spawn(move || future::block_on(log_writer.run()));
+            None
+        }
+    };
+    block_on(lanes.run(serve(Rc::clone(&lanes), node, passage, orders)))
 }
 
 /// Counts commands.
@@ -115,20 +122,15 @@ async fn apply(mut committed: Committed<'static, Host>, passage: Rc<Passage>) ->
 }
 
 /// Does what it is told.
-async fn serve(
-    executor: Rc<LocalExecutor<'static>>,
-    node: Node<'static, Host>,
-    passage: Rc<Passage>,
-    orders: &Orders,
-) -> ! {
+async fn serve(lanes: Rc<Lanes<'static>>, node: Node<'static, Host>, passage: Rc<Passage>, orders: &Orders) -> ! {
     loop {
         let order = orders.receive().await;
-        answer(obey(&executor, node, &passage, &order).await);
+        answer(obey(&lanes.input, node, &passage, &order).await);
     }
 }
 
 async fn obey(
-    executor: &LocalExecutor<'static>,
+    lanes: &LocalExecutor<'static>,
     node: Node<'static, Host>,
     passage: &Rc<Passage>,
     order: &str,
@@ -141,7 +143,7 @@ async fn obey(
         ["leads"] => Ok((node.status().role == Role::Leader).to_string()),
         ["load", in_flight, milliseconds] => {
             let (in_flight, duration) = (in_flight.parse()?, Duration::from_millis(milliseconds.parse()?));
-            let samples = load::run(executor, node, passage, in_flight, duration).await;
+            let samples = load::run(lanes, node, passage, in_flight, duration).await;
             Ok(samples.with_context(|| format!("{in_flight} in flight"))?.to_string())
         }
         _ => bail!("unknown order {order}"),

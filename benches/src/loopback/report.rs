@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use crate::arguments::Layout;
 use crate::cluster::Cluster;
 use crate::disk::{BATCH, COMMAND, FRAME, Scratch, file_system};
 use crate::limits::{Limits, Machine};
@@ -18,10 +19,10 @@ const LOADS: [usize; 4] = [1, 16, 64, 256];
 const TURN: Duration = Duration::from_secs(1);
 
 /// Measures for so many turns of each load, and prints what came out.
-pub(crate) fn print(folder: &Path, turns: u32) -> Result<()> {
+pub(crate) fn print(folder: &Path, turns: u32, layout: Layout) -> Result<()> {
     let scratch = Scratch::new(folder).with_context(|| format!("{} cannot be used", folder.display()))?;
     let mut machine = Machine::start(&scratch.0)?;
-    let mut cluster = Cluster::start(&scratch.0)?;
+    let mut cluster = Cluster::start(&scratch.0, layout)?;
     let (mut limits, mut loads) = (Limits::default(), LOADS.map(|_| Samples::default()));
     machine.measure(&mut limits)?;
     for _ in 0..turns {
@@ -46,10 +47,12 @@ pub(crate) fn print(folder: &Path, turns: u32) -> Result<()> {
     println!("| round trip of {FRAME} bytes over UDP, between two processes | {} |", columns(&limits.round_trip));
     println!("| write of {BATCH} bytes with `fdatasync` | {} |", columns(&limits.sync));
     println!("| the same, in three processes at once | {} |", columns(&limits.syncs));
-    let [commit, round_trip, sync] =
-        [&loads[0], &limits.round_trip, &limits.sync].map(|samples| micros(samples.median()));
-    let ratio = commit / (round_trip + sync);
-    println!("\nOne command in flight: {commit:.0} µs / ({round_trip:.0} µs + {sync:.0} µs) = {ratio:.2}");
+    let medians = [&loads[0], &limits.round_trip, &limits.sync, &limits.syncs];
+    let [commit, round_trip, sync, syncs] = medians.map(|samples| micros(samples.median()));
+    println!("\nOne command in flight, beside a round trip and a sync:");
+    for sync in [sync, syncs] {
+        println!("{commit:.0} µs / ({round_trip:.0} µs + {sync:.0} µs) = {:.2}", commit / (round_trip + sync));
+    }
     Ok(())
 }
 
