@@ -20,6 +20,6 @@ mod task;
 pub use clients::Done;
 pub use node::Sizes;
 pub use picture::draw;
-pub use report::{Report, Sample};
+pub use report::{Report, SLACK, Sample};
 pub use run::{Plan, run};
 pub use script::{Mark, What};

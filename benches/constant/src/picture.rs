@@ -111,7 +111,8 @@ fn axes(svg: &mut String, scale: &Scale) {
     }
     for tenth in (0..=10).step_by(2) {
         let entries = scale.entries as u64 / 10 * tenth;
-        anchored(svg, "middle", (scale.x(entries), BOTTOM + 20.0), &short(entries));
+        let (anchor, unit) = if tenth == 10 { ("end", " entries") } else { ("middle", "") };
+        anchored(svg, anchor, (scale.x(entries), BOTTOM + 20.0), &format!("{}{unit}", short(entries)));
     }
 }
 
