@@ -156,7 +156,7 @@ impl<'a> Cluster<'a> {
         self.members[0].raft.propose(command).expect("room");
     }
 
-    /// How many commands each node has applied, the first node first, and what they [fold](fold) to.
+    /// How many commands each node has applied, the first node first, and what they [`fold`] to.
     pub fn applied(&self) -> impl Iterator<Item = (u64, u64)> {
         self.members.iter().map(|member| (member.commands, member.sum))
     }
