@@ -21,8 +21,6 @@ pub struct Batch {
     pub bytes: usize,
     /// What to [publish](Flusher::publish) when they are durable.
     pub end: Position,
-    /// Records that were copied.
-    pub records: u32,
 }
 
 impl<'r> Flusher<'r> {
@@ -48,7 +46,21 @@ impl<'r> Flusher<'r> {
     #[must_use]
     pub fn gather(&self, buf: &mut [u8]) -> Batch {
         let accepted = self.ring.marks.accepted();
-        let mut batch = Batch { bytes: 0, end: self.flushed, records: 0 };
+        let pending = accepted.since(self.flushed);
+        // A pad reaches to the arena's end, and `accepted` never lies behind one: what does not run over that end is records and nothing else.
+        match buf.get_mut(..pending as usize * UNIT) {
+            Some(all) if pending <= self.ring.arena.units_to_end(self.flushed) => {
+                self.ring.arena.load(self.flushed, all);
+                Batch { bytes: all.len(), end: accepted }
+            }
+            _ => self.gather_some(accepted, buf),
+        }
+    }
+
+    /// As many as fit, without the pad.
+    #[cold]
+    fn gather_some(&self, accepted: Position, buf: &mut [u8]) -> Batch {
+        let mut batch = Batch { bytes: 0, end: self.flushed };
         while batch.end != accepted {
             let wrap = batch.end.advanced(self.ring.arena.units_to_end(batch.end));
             let done = batch;
@@ -78,7 +90,6 @@ impl<'r> Flusher<'r> {
                 Some(header) if batch.bytes + header.size() <= room => {
                     batch.bytes += header.size();
                     batch.end = batch.end.advanced((header.size() / UNIT) as u32);
-                    batch.records += 1;
                 }
                 _ => break,
             }

@@ -25,6 +25,8 @@ pub struct Writer<'r> {
     flushed: Position,
     /// `applied` as last seen: the base it is extended against.
     applied: u64,
+    /// From this index on, all records up to `accepted` are entries that lie end to end: nothing else has come between them.
+    unbroken: u64,
     /// The slot that is scrubbed next.
     scrubbed: u64,
 }
@@ -69,6 +71,7 @@ impl<'r> Writer<'r> {
             committed: origin.committed,
             flushed: origin.position,
             applied: origin.applied,
+            unbroken: origin.last.saturating_add(1),
             scrubbed: 0,
         }
     }
@@ -165,6 +168,7 @@ impl<'r> Writer<'r> {
         let start = self.claim(header.size())?;
         header.checksum = self.checksum.of(&header, 0, &[]);
         self.ring.arena.store(start, &header, &[]);
+        self.unbroken = self.last.saturating_add(1);
         self.accept(start, header.size());
         Ok(start)
     }
@@ -193,6 +197,7 @@ impl<'r> Writer<'r> {
         self.ring.marks.core.last.store(index as u32, Release);
         self.committed = index;
         self.ring.marks.core.committed.store(index as u32, release(Step::Commit));
+        self.unbroken = index.saturating_add(1);
         self.accept(start, header.size());
         Ok(start)
     }
@@ -324,6 +329,15 @@ impl<'r> Writer<'r> {
         let start = self.position(first)?;
         // A record may end exactly at the arena's end, where there is no pad, and the next one then lies at its begin.
         let limit = limit.min(self.ring.arena.units_to_end(start) as usize * UNIT);
+        let all = self.accepted.since(start) as usize * UNIT;
+        if last >= self.last && first >= self.unbroken && all <= limit {
+            return Some(Span { start, count: (self.last - first) as u32 + 1, bytes: all });
+        }
+        Some(self.span_some(start, first, last, limit))
+    }
+
+    /// As many as there are, record by record.
+    fn span_some(&self, start: Position, first: u64, last: u64, limit: usize) -> Span {
         let mut span = Span { start, count: 0, bytes: 0 };
         let mut at = start;
         for index in first..=last.min(self.last) {
@@ -338,7 +352,7 @@ impl<'r> Writer<'r> {
             span = Span { start, count: span.count + 1, bytes: span.bytes + size };
             at = at.advanced((size / UNIT) as u32);
         }
-        Some(span)
+        span
     }
 
     /// Whether the entry of `index` is durable: flushed, or gone from the ring, which it leaves
@@ -435,9 +449,13 @@ impl<'r> Writer<'r> {
     }
 
     /// Makes the record at `start` that of `index`, and the last one.
+    #[inline]
     fn enter(&mut self, index: u64, start: Position, size: usize) {
-        for gone in (index..=self.last).skip(1).take(self.ring.slots.len()) {
-            self.clear(gone);
+        if index <= self.last {
+            self.truncate(index);
+        }
+        if start != self.accepted {
+            self.unbroken = index;
         }
         if let Some(slot) = self.ring.slot(index) {
             slot.store(start.get(), release(Step::Enter));
@@ -445,6 +463,15 @@ impl<'r> Writer<'r> {
         self.last = index;
         self.ring.marks.core.last.store(index as u32, Release);
         self.accept(start, size);
+    }
+
+    /// The entry of `index` is about to be replaced, and those above it go (rule 2).
+    #[cold]
+    fn truncate(&mut self, index: u64) {
+        for gone in (index..=self.last).skip(1).take(self.ring.slots.len()) {
+            self.clear(gone);
+        }
+        self.unbroken = index;
     }
 
     /// Makes the records that were stored behind the last one those of the indices from `first` on, as far as they are that.
@@ -467,17 +494,21 @@ impl<'r> Writer<'r> {
     }
 
     /// Publishes what begins at `start`.
+    #[inline]
     fn accept(&mut self, start: Position, size: usize) {
         let end = start.advanced((size / UNIT) as u32);
-        self.scrub(end.since(self.accepted));
+        if end.since(self.accepted) >= self.ring.arena.units_to_end(self.accepted) {
+            self.scrub();
+        }
         self.accepted = end;
         self.ring.marks.core.accepted.store(end.get(), release(Step::Accept));
     }
 
-    /// Empties slots that lead out of the ring, in turn: each slot is looked at once in 2^31 units,
+    /// Empties slots that lead out of the ring, in turn, each time that the ring begins anew: each slot is looked at once in 2^31 units,
     /// so that none gets so old that it seems to lead into the ring again (L15).
-    fn scrub(&mut self, units: u32) {
-        let due = 1 + ((u64::from(units) * self.ring.slots.len() as u64) >> 31);
+    #[cold]
+    fn scrub(&mut self) {
+        let due = 1 + ((u64::from(self.ring.arena.units()) * self.ring.slots.len() as u64) >> 31);
         for _ in 0..due {
             self.scrubbed = self.scrubbed.wrapping_add(1);
             if self.ring.find(self.scrubbed, Relaxed).is_some_and(|at| !self.ring.holds(at, self.tail)) {

@@ -159,7 +159,7 @@ fn log_writer(mut flusher: Flusher<'_>, cluster: &Cluster) {
         cluster.alive();
         let room = 64 + random.below(448) as usize;
         let batch = flusher.gather(&mut page[..room]);
-        if batch.records == 0 && cluster.done.load(Acquire) && !flusher.pending() {
+        if batch.bytes == 0 && cluster.done.load(Acquire) && !flusher.pending() {
             return;
         }
         let mut store = cluster.store.lock().unwrap();
