@@ -17,7 +17,7 @@ mod window;
 use core::fmt;
 
 use heapless::Deque;
-use quoring_ring::{Checksum, Position, Writer, record_size};
+use quoring_ring::{Checksum, Crc32c, Position, Writer, record_size};
 
 pub use self::propose::{ProposeError, command_limit};
 pub use self::read::{ReadError, ReadRound};
@@ -31,6 +31,7 @@ pub(crate) use self::read::Reading;
 
 use self::follower::Following;
 use self::leader::Leading;
+use self::propose::ClientRoom;
 use self::read::Rounds;
 use self::snapshot::Snapshots;
 use self::store_room::StoreRoom;
@@ -45,7 +46,7 @@ use crate::space::Space;
 use crate::term_runs::TermRuns;
 use crate::types::{EntryId, Instant, LogIndex, NodeId, Term};
 use crate::vote;
-use crate::wire::{Envelope, FrameError, Message, VoteAnswer};
+use crate::wire::{self, Append, AppendAnswer, Envelope, FrameError, Message, VoteAnswer};
 
 /// How many events are kept until somebody takes them.
 const EVENTS: usize = 8;
@@ -101,6 +102,7 @@ pub struct Raft<'a> {
     by_leave: bool,
     rounds: Rounds,
     window: Window<'a>,
+    client_room: ClientRoom,
     /// Whether a follower's window waits for room.
     intakes_wait: bool,
     /// Rises whenever something that clients wait for may have changed,
@@ -185,6 +187,7 @@ impl<'a> Raft<'a> {
             by_leave: false,
             rounds: Rounds::default(),
             window: Window::default(),
+            client_room: ClientRoom::default(),
             intakes_wait: false,
             client_news: 0,
             window_news: 0,
@@ -225,38 +228,76 @@ impl<'a> Raft<'a> {
         if self.role == Role::Halted {
             return Ok(Handled::Done);
         }
-        let frame = self.envelope.open(bytes).inspect_err(|_| count(&mut self.refusals.frame))?;
-        if !self.config.voters.contains(frame.from) {
-            count(&mut self.refusals.stranger);
-            return Ok(Handled::Done);
-        }
         let mut handled = Handled::Done;
-        if self.is_of_this_term(now, frame.from, frame.term, &frame.message) {
-            match frame.message {
-                Message::PreVote(request) => self.handle_pre_vote(now, frame.from, &request),
-                Message::Vote(request) => self.handle_vote(now, frame.from, &request, false),
-                Message::PreVoteAnswer(answer) => self.handle_pre_vote_answer(now, frame.from, answer),
-                Message::VoteAnswer(answer) => self.handle_vote_answer(now, frame.from, answer),
-                Message::Append(append) => handled = self.handle_append(now, frame.from, &append),
-                Message::AppendAnswer(answer) => self.handle_append_answer(now, frame.from, &answer),
-                Message::AppendRefusal(refusal) => self.handle_append_refusal(now, frame.from, &refusal),
-                Message::InstallSnapshot(chunk) => handled = self.handle_install_snapshot(now, frame.from, &chunk),
-                Message::SnapshotAnswer(answer) => self.handle_snapshot_answer(now, frame.from, &answer),
-                Message::Confirm(confirm) => self.handle_confirm(now, frame.from, &confirm),
-                Message::ConfirmAnswer(answer) => self.handle_confirm_answer(now, frame.from, &answer),
-                Message::Read(read) => self.handle_read(now, frame.from, &read),
-                Message::ReadAnswer(answer) => self.handle_read_answer(now, frame.from, &answer),
-                Message::CampaignNow(leave) => self.handle_campaign_now(now, frame.from, &leave),
-                Message::VoteByLeave(request) => self.handle_vote(now, frame.from, &request, true),
-                Message::Forward(forward) => self.handle_forward(now, frame.from, &forward),
-                Message::ForwardAnswer(answer) => self.handle_forward_answer(now, frame.from, &answer),
+        // Almost all frames are of these two kinds.
+        match wire::kind(bytes) {
+            wire::APPEND => {
+                if let Some((from, term, append)) = self.open(bytes, Append::open)?
+                    && (term == self.term || self.goes_on_in(now, from, term, &Message::Append(append)))
+                {
+                    handled = self.handle_append(now, from, &append);
+                }
             }
+            wire::APPEND_ANSWER => {
+                if let Some((from, term, answer)) = self.open(bytes, AppendAnswer::open)?
+                    && (term == self.term || self.goes_on_in(now, from, term, &Message::AppendAnswer(answer)))
+                {
+                    self.handle_append_answer(now, from, &answer);
+                }
+            }
+            _ => handled = self.handle_rare(now, bytes)?,
         }
         // A term that was entered is recorded with the vote that was given in it: one record for both.
         if self.recorded == Recorded::Pending {
             self.record_term();
         }
         Ok(handled)
+    }
+
+    /// Reads a frame; `None` if its sender has nothing to say here.
+    #[inline(always)]
+    fn open<'b, M>(
+        &mut self,
+        bytes: &'b [u8],
+        open: impl FnOnce(&'b [u8], Crc32c) -> Result<M, FrameError>,
+    ) -> Result<Option<(NodeId, Term, M)>, FrameError> {
+        let frame = self.envelope.read(bytes, open).inspect_err(|_| count(&mut self.refusals.frame))?;
+        if self.config.voters.contains(frame.0) {
+            return Ok(Some(frame));
+        }
+        count(&mut self.refusals.stranger);
+        Ok(None)
+    }
+
+    /// A frame that is no part of replication while all goes well.
+    #[cold]
+    fn handle_rare(&mut self, now: Instant, bytes: &[u8]) -> Result<Handled, FrameError> {
+        let frame = self.open(bytes, |bytes, crc| Message::open(wire::kind(bytes), bytes, crc))?;
+        let Some((from, _, message)) =
+            frame.filter(|&(from, term, message)| self.goes_on_in(now, from, term, &message))
+        else {
+            return Ok(Handled::Done);
+        };
+        match message {
+            Message::PreVote(request) => self.handle_pre_vote(now, from, &request),
+            Message::Vote(request) => self.handle_vote(now, from, &request, false),
+            Message::PreVoteAnswer(answer) => self.handle_pre_vote_answer(now, from, answer),
+            Message::VoteAnswer(answer) => self.handle_vote_answer(now, from, answer),
+            // Not rare.
+            Message::Append(_) | Message::AppendAnswer(_) => {}
+            Message::AppendRefusal(refusal) => self.handle_append_refusal(now, from, &refusal),
+            Message::InstallSnapshot(chunk) => return Ok(self.handle_install_snapshot(now, from, &chunk)),
+            Message::SnapshotAnswer(answer) => self.handle_snapshot_answer(now, from, &answer),
+            Message::Confirm(confirm) => self.handle_confirm(now, from, &confirm),
+            Message::ConfirmAnswer(answer) => self.handle_confirm_answer(now, from, &answer),
+            Message::Read(read) => self.handle_read(now, from, &read),
+            Message::ReadAnswer(answer) => self.handle_read_answer(now, from, &answer),
+            Message::CampaignNow(leave) => self.handle_campaign_now(now, from, &leave),
+            Message::VoteByLeave(request) => self.handle_vote(now, from, &request, true),
+            Message::Forward(forward) => self.handle_forward(now, from, &forward),
+            Message::ForwardAnswer(answer) => self.handle_forward_answer(now, from, &answer),
+        }
+        Ok(Handled::Done)
     }
 
     /// The log writer has moved `flushed`.
@@ -279,7 +320,7 @@ impl<'a> Raft<'a> {
         self.follow_restart();
         match self.role {
             Role::Leader => {
-                self.advance_commit(now);
+                self.advance_commit(now, self.durable);
                 self.resume_intakes();
             }
             Role::Follower => self.answer_leader(),
@@ -404,7 +445,8 @@ impl<'a> Raft<'a> {
     }
 
     /// Whether to go on with a message: it is of this node's term, or the node has just entered its term.
-    fn is_of_this_term(&mut self, now: Instant, from: NodeId, term: Term, message: &Message<'_>) -> bool {
+    #[cold]
+    fn goes_on_in(&mut self, now: Instant, from: NodeId, term: Term, message: &Message<'_>) -> bool {
         if let Message::PreVoteAnswer(VoteAnswer { granted: true, .. }) = message {
             // A grant says nothing about the voter's term, which may be lower or higher (E4).
             return true;

@@ -10,7 +10,9 @@ mod message;
 pub use clients::{
     CampaignNow, Confirm, FORWARD_HEADER, Forward, ForwardAnswer, Intake, Item, Items, Read, ReadAnswer,
 };
+pub(crate) use frame::kind;
 pub use frame::{Envelope, Frame, FrameError, HEADER};
+pub(crate) use message::{APPEND, APPEND_ANSWER};
 pub use message::{
     APPEND_HEADER, Append, AppendAnswer, AppendRefusal, CHUNK_HEADER, InstallSnapshot, Message, SnapshotAnswer,
     VoteAnswer, VoteRequest,

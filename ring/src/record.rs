@@ -9,7 +9,7 @@ pub const HEADER: usize = 16;
 /// 16.
 #[must_use]
 pub const fn record_size(payload: usize) -> usize {
-    HEADER + payload.next_multiple_of(ALIGN)
+    payload.saturating_add(HEADER + ALIGN - 1) & !(ALIGN - 1)
 }
 
 /// What a record is. Zero is no kind, so zeroed memory is no record.
@@ -89,7 +89,7 @@ impl Header {
     /// Bytes of the whole record, padding included.
     #[must_use]
     pub const fn size(&self) -> usize {
-        record_size(self.len as usize)
+        (self.len as usize + HEADER + ALIGN - 1) & !(ALIGN - 1)
     }
 
     /// The header at the beginning of `bytes`.

@@ -242,10 +242,11 @@ impl Node {
         let bytes: usize = running.pending.iter().take(records).map(Vec::len).sum();
         let batch = running.flusher.gather(&mut running.scratch[..bytes]);
         assert_eq!(batch.bytes, bytes, "whole records are gathered");
-        if batch.records == 0 {
+        let gathered = records.min(running.pending.len());
+        if gathered == 0 {
             return None;
         }
-        let write = Write { name, end: batch.end, until: running.flushed + u64::from(batch.records) };
+        let write = Write { name, end: batch.end, until: running.flushed + gathered as u64 };
         running.writes.push(write);
         Some(write)
     }

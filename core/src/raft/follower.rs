@@ -2,7 +2,7 @@
 
 use quoring_ring::{AppendError, Record, Records};
 
-use super::{Handled, Raft, Recorded, Rule, count};
+use super::{Handled, Raft, Recorded, Rule, Transmit, count};
 use crate::capabilities::Capabilities;
 use crate::event::{Event, Role};
 use crate::types::{Instant, LogIndex, NodeId, Term};
@@ -37,33 +37,27 @@ struct Refused {
     prev_term: Term,
 }
 
-/// Entries of a frame that follow on the last one of the log: where they are among its records.
-struct Fresh {
-    first: LogIndex,
-    last: LogIndex,
-    begin: usize,
-    end: usize,
-    /// The term of the newest.
-    term: Term,
+/// What is left of the records of a frame.
+struct Next<'b> {
+    /// The index of the first,
+    index: LogIndex,
+    /// and the term of the entry before it, as the leader says.
+    after: Term,
+    records: &'b [u8],
 }
 
-impl Fresh {
-    /// How many there are from `index` on.
-    const fn count_from(&self, index: LogIndex) -> u32 {
-        (self.last.since(index) + 1) as u32
-    }
-
-    const fn is_empty(&self) -> bool {
-        self.end == self.begin
-    }
+/// Entries of a frame that may follow on the last one of the log.
+struct Fresh {
+    count: u32,
+    bytes: usize,
+    /// The term of the newest.
+    term: Term,
 }
 
 /// How a record compares with the log.
 enum Place {
     /// The log has it.
     Same,
-    /// It goes after the last entry.
-    Next,
     /// It replaces a conflicting tail.
     Conflict,
     /// Its term would contradict an entry that is committed, or the entry before it: no correct leader sends it.
@@ -150,46 +144,50 @@ impl Raft<'_> {
     }
 
     /// Takes the entries that fit (P11). Each is matched before the next one is looked at, so a second pass over the same frame goes on where
-    /// the first one stopped. Those behind the last entry are gathered, and go into the ring in one piece.
+    /// the first one stopped.
     fn take_entries(&mut self, append: &Append<'_>) -> Handled {
         let before = self.following.matched;
-        let mut fresh = Fresh { first: LogIndex::ZERO, last: LogIndex::ZERO, begin: 0, end: 0, term: Term::ZERO };
-        let (mut index, mut term, mut end) = (append.prev, append.prev_term, 0);
-        for record in Records::new(append.records) {
-            let Ok(record) = record else {
-                count(&mut self.refusals.record);
-                break;
-            };
-            index = index.next();
-            let begin = end;
-            end += record.bytes.len();
-            let previous = core::mem::replace(&mut term, Term(record.header.term));
-            if index <= self.following.matched && !self.breaks(Rule::AlwaysTruncate) {
-                continue;
-            }
-            if !self.is_entry(&record, index) {
-                count(&mut self.refusals.record);
-                break;
-            }
-            match self.place(index, term, previous, &fresh) {
-                Place::Same => self.following.matched = index,
-                Place::Next if fresh.is_empty() => fresh = Fresh { first: index, last: index, begin, end, term },
-                Place::Next => (fresh.last, fresh.end, fresh.term) = (index, end, term),
-                Place::Conflict => {
-                    if !self.replace(&record, index) {
-                        break;
-                    }
-                }
-                Place::Unknown => return Handled::NeedsTerm(index),
-                Place::Impossible => {
-                    count(&mut self.refusals.impossible);
-                    break;
-                }
-            }
+        let mut next = Next { index: append.prev.next(), after: append.prev_term, records: append.records };
+        let handled = if append.prev < self.last() { self.match_entries(&mut next) } else { Handled::Done };
+        if next.index > self.last() {
+            self.accept(next);
         }
-        self.accept(append.records, &fresh);
         // Entries that brought nothing new: the answer to the first copy may be lost.
         self.following.respond |= self.following.matched == before && !append.records.is_empty();
+        handled
+    }
+
+    /// Compares those that the log has, or has others in place of, with it. What then follows on the last one is left, or nothing.
+    #[cold]
+    fn match_entries(&mut self, next: &mut Next<'_>) -> Handled {
+        while next.index <= self.last() && !next.records.is_empty() {
+            let Ok(record) = Record::parse(next.records) else {
+                count(&mut self.refusals.record);
+                return Handled::Done;
+            };
+            let (index, term) = (next.index, Term(record.header.term));
+            if index > self.following.matched || self.breaks(Rule::AlwaysTruncate) {
+                if !self.is_entry(&record, index) {
+                    count(&mut self.refusals.record);
+                    return Handled::Done;
+                }
+                match self.place(index, term, next.after) {
+                    Place::Same => self.following.matched = index,
+                    Place::Conflict if self.replace(&record, index) => {}
+                    Place::Conflict => return Handled::Done,
+                    Place::Unknown => return Handled::NeedsTerm(index),
+                    Place::Impossible => {
+                        count(&mut self.refusals.impossible);
+                        return Handled::Done;
+                    }
+                }
+            }
+            *next = Next {
+                index: index.next(),
+                after: term,
+                records: next.records.get(record.bytes.len()..).unwrap_or_default(),
+            };
+        }
         Handled::Done
     }
 
@@ -200,14 +198,10 @@ impl Raft<'_> {
             && self.checksum.verify(record, (index.0 >> 32) as u32).is_ok()
     }
 
-    fn place(&self, index: LogIndex, term: Term, previous: Term, fresh: &Fresh) -> Place {
-        if term < previous || term > self.term {
+    /// An entry that the log has one in place of.
+    fn place(&self, index: LogIndex, term: Term, after: Term) -> Place {
+        if term < after || term > self.term {
             return Place::Impossible;
-        }
-        if index > self.last() {
-            // Terms never fall along a log, whatever the sender says of the entry before.
-            let falls = fresh.is_empty() && term < self.runs.last_term();
-            return if falls { Place::Impossible } else { Place::Next };
         }
         if self.breaks(Rule::AlwaysTruncate) && index > self.committed() {
             return Place::Conflict;
@@ -243,15 +237,17 @@ impl Raft<'_> {
         }
     }
 
-    /// Appends the entries that follow on the last one, as far as there is room.
-    fn accept(&mut self, records: &[u8], fresh: &Fresh) {
-        let (mut rest, mut index) = (records.get(fresh.begin..fresh.end).unwrap_or_default(), fresh.first);
-        while !rest.is_empty() {
+    /// Appends the entries that follow on the last one, those that are sound, as far as there is room: in one piece if there is room for all.
+    fn accept(&mut self, next: Next<'_>) {
+        let fresh = self.sound(&next);
+        let (mut rest, mut index) = (next.records.get(..fresh.bytes).unwrap_or_default(), next.index);
+        let mut left = fresh.count;
+        while left > 0 {
             // The leader goes by the room it was told, so this is one comparison.
             let accepted = match self.recorded {
                 Recorded::Pending => Err(AppendError::Full),
                 _ if !self.store_takes(rest) => Err(AppendError::Full),
-                _ => self.ring.append_span(rest, index.0, fresh.count_from(index)),
+                _ => self.ring.append_span(rest, index.0, left),
             };
             let span = match accepted {
                 Ok(span) => span,
@@ -268,9 +264,32 @@ impl Raft<'_> {
                 }
             }
             index = LogIndex(index.0 + u64::from(span.count));
+            left = left.saturating_sub(span.count);
             self.following.matched = index.previous();
             rest = more;
         }
+    }
+
+    /// How many of the entries that should follow on the last one are undamaged, and what no correct leader would not send: terms never fall along a log,
+    /// whatever the sender says of the entry before.
+    fn sound(&mut self, next: &Next<'_>) -> Fresh {
+        let mut fresh = Fresh { count: 0, bytes: 0, term: next.after.max(self.runs.last_term()) };
+        let (mut index, mut rest) = (next.index, next.records);
+        while !rest.is_empty() {
+            let Some(record) = Record::parse(rest).ok().filter(|record| self.is_entry(record, index)) else {
+                count(&mut self.refusals.record);
+                break;
+            };
+            let term = Term(record.header.term);
+            if term < fresh.term || term > self.term {
+                count(&mut self.refusals.impossible);
+                break;
+            }
+            let size = record.bytes.len();
+            fresh = Fresh { count: fresh.count + 1, bytes: fresh.bytes + size, term };
+            (index, rest) = (index.next(), rest.get(size..).unwrap_or_default());
+        }
+        fresh
     }
 
     /// Nothing more was taken: the leader is told how far it got. Always `false`.
@@ -309,7 +328,26 @@ impl Raft<'_> {
     }
 
     /// What the leader should be told now.
-    pub(super) fn poll_answer(&mut self) -> Option<Message<'static>> {
+    pub(super) fn poll_answer(&mut self, to: NodeId, frame: &mut [u8]) -> Option<Transmit> {
+        if (self.following.refused.is_some() || self.following.chunk.is_some())
+            && let Some(answer) = self.poll_rare_answer()
+        {
+            return self.frame(to, &answer, frame);
+        }
+        let matched = self.acknowledgeable();
+        if !self.following.respond && matched <= self.following.acknowledged {
+            return None;
+        }
+        let (session, received, room) = (self.following.session, self.following.matched, self.room());
+        let len = AppendAnswer { session, room, matched, received }.seal(&self.envelope, to, self.term, frame)?;
+        self.following.respond = false;
+        self.following.acknowledged = matched;
+        Some(Transmit::Frame(len))
+    }
+
+    /// A refusal, or how far a snapshot has come.
+    #[cold]
+    fn poll_rare_answer(&mut self) -> Option<Message<'static>> {
         let (session, last) = (self.following.session, self.last());
         let refused = self.following.refused.take().filter(|refused| refused.prev > self.following.matched);
         if let Some(refused) = refused {
@@ -318,26 +356,11 @@ impl Raft<'_> {
             // leader's own then says "start here".
             let hint = hint.unwrap_or(LogIndex::ZERO).max(self.committed());
             let hint_term = self.term_of(hint).unwrap_or(self.term);
-            let room = self.room();
-            return Some(Message::AppendRefusal(AppendRefusal {
-                session,
-                room,
-                rejected: refused.prev,
-                hint,
-                hint_term,
-            }));
+            let (room, rejected) = (self.room(), refused.prev);
+            return Some(Message::AppendRefusal(AppendRefusal { session, room, rejected, hint, hint_term }));
         }
-        if let Some((last, received)) = self.following.chunk.take() {
-            return Some(Message::SnapshotAnswer(SnapshotAnswer { session, last, received }));
-        }
-        let matched = self.acknowledgeable();
-        if !self.following.respond && matched <= self.following.acknowledged {
-            return None;
-        }
-        self.following.respond = false;
-        self.following.acknowledged = matched;
-        let received = self.following.matched;
-        Some(Message::AppendAnswer(AppendAnswer { session, room: self.room(), matched, received }))
+        let (last, received) = self.following.chunk.take()?;
+        Some(Message::SnapshotAnswer(SnapshotAnswer { session, last, received }))
     }
 
     /// What ring and store can take now, in bytes.

@@ -2,6 +2,7 @@
 
 use quoring_ring::{Kind, Position};
 
+use super::propose::ClientRoom;
 use super::transfer::Transfer;
 use super::{Raft, Rule, count};
 use crate::event::{Event, Role, StepDown};
@@ -52,6 +53,7 @@ impl Raft<'_> {
             peer.lead(self.timers.random() as u32, last, now, beat);
         }
         self.intakes_wait = false;
+        self.client_room = ClientRoom::default();
         self.leading = Leading {
             first: last.next(),
             flushed: self.ring.flushed(),
@@ -111,23 +113,33 @@ impl Raft<'_> {
         (!heard.is_quorum_of(self.config.voters)).then_some(StepDown::NoQuorum)
     }
 
-    /// Commits what a quorum holds, if it is of this term (Raft section 5.4.2, figure 8; L5). The own node is one voter among others (P6).
-    pub(super) fn advance_commit(&mut self, now: Instant) {
+    /// A node holds `index` now, and nothing above it: commits up to there or less, whatever a quorum holds of this term (Raft section 5.4.2, figure 8;
+    /// L5). What lies above has no more holders than before. The own node is one voter among others (P6).
+    pub(super) fn advance_commit(&mut self, now: Instant, index: LogIndex) {
         let committed = self.committed();
-        let mut best = committed;
-        for index in self.peers.iter().map(|peer| peer.matched).chain([self.durable]) {
-            if index > best
-                && self.holders(|peer| peer.matched >= index, self.durable >= index).is_quorum_of(self.config.voters)
-            {
-                best = index;
-            }
+        if index <= committed {
+            return;
         }
+        let best = if self.is_held(index) { index } else { self.best_below(index) };
         if best > committed && (best >= self.leading.first || self.breaks(Rule::CommitByCounting)) {
             self.ring.commit(best.0);
             // Commit-only updates travel at once (L13).
             self.ready = self.config.peers();
             self.may_begin_rounds(now);
         }
+    }
+
+    /// Whether a quorum holds `index`.
+    fn is_held(&self, index: LogIndex) -> bool {
+        self.holders(|peer| peer.matched >= index, self.durable >= index).is_quorum_of(self.config.voters)
+    }
+
+    /// The last entry below `index` that a quorum holds, as far as that is above what is committed.
+    #[cold]
+    fn best_below(&self, index: LogIndex) -> LogIndex {
+        let ends = self.peers.iter().map(|peer| peer.matched).chain([self.durable]);
+        let between = |&end: &LogIndex| end < index && end > self.committed() && self.is_held(end);
+        ends.filter(between).max().unwrap_or_default()
     }
 
     /// The peers for which `test` holds, and this node if `own`.
@@ -156,8 +168,8 @@ impl Raft<'_> {
         let progress = answer.matched > peer.matched;
         peer.matched = peer.matched.max(answer.matched);
         self.ready.insert(from);
-        if progress && answer.matched > self.committed() {
-            self.advance_commit(now);
+        if progress {
+            self.advance_commit(now, answer.matched);
         }
         if self.leading.transfer.is_some() {
             self.look_after_transfer(now);

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use quoring_ring::{AppendError, HEADER, Kind, record_size};
+use quoring_ring::{AppendError, HEADER, Kind, Position, UNIT, Writer, record_size};
 
 use super::{Raft, Recorded, count};
 use crate::config::Rejection;
@@ -161,7 +161,7 @@ impl Raft<'_> {
     }
 
     /// Whether a leader that does not hand over has room for that much.
-    pub(super) fn may_take(&self, size: usize, count: u64) -> bool {
+    pub(super) fn may_take(&mut self, size: usize, count: u64) -> bool {
         self.leading.transfer.is_none() && self.has_room_for_clients(size, count)
     }
 
@@ -203,26 +203,55 @@ impl Raft<'_> {
     }
 
     fn is_appended(&mut self, id: EntryId) {
-        self.runs.append(id.index, id.term);
+        if id.term != self.runs.last_term() {
+            self.runs.append(id.index, id.term);
+        }
         self.ready = self.config.peers();
+    }
+
+    /// Whether so much more stays within the room for clients. It is reckoned only when the room that was there does not suffice.
+    fn has_room_for_clients(&mut self, size: usize, count: u64) -> bool {
+        self.client_room.takes(&self.ring, size, count) || {
+            self.client_room = self.reckon_client_room();
+            self.client_room.takes(&self.ring, size, count)
+        }
     }
 
     /// Clients may fill half of the ring with what is not durable, and three quarters of it, and of the slots, with what is not applied. The rest is for
     /// votes, no-ops and configurations, which are never refused (P12).
-    fn has_room_for_clients(&self, size: usize, count: u64) -> bool {
-        let capacity = self.ring.capacity();
-        let unflushed = self.since(self.ring.flushed()).saturating_add(size);
+    #[cold]
+    fn reckon_client_room(&self) -> ClientRoom {
+        let units = |bytes: usize| u32::try_from(bytes / UNIT).unwrap_or(u32::MAX);
+        let (capacity, accepted) = (self.ring.capacity(), self.ring.accepted());
+        let unflushed = accepted.since(self.ring.flushed());
+        let to_flush = units(self.store.room_for_clients().min(capacity / 2)).saturating_sub(unflushed);
         let (last, applied) = (self.ring.last(), self.ring.applied());
         let unapplied = match self.ring.position(applied.saturating_add(1)) {
             _ if applied >= last => 0,
-            Some(start) => self.since(start).saturating_add(size),
+            Some(start) => accepted.since(start),
             // The application reads from the store, more than a ring behind.
-            None => usize::MAX,
+            None => u32::MAX,
         };
-        unflushed <= capacity / 2
-            && self.store.takes_from_client(unflushed)
-            && unapplied <= capacity / 4 * 3
-            && last.saturating_sub(applied) + count <= (self.ring.slots() / 4 * 3) as u64
+        let to_apply = units(capacity / 4 * 3).saturating_sub(unapplied);
+        let last = applied.saturating_add((self.ring.slots() / 4 * 3) as u64);
+        ClientRoom { end: accepted.advanced(to_flush.min(to_apply)), last }
+    }
+}
+
+/// How far clients' entries may reach. What that depends on only moves on, the store apart, so it stays right until it is used up, and longer.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct ClientRoom {
+    end: Position,
+    /// The last index; 0 if nothing is known.
+    last: u64,
+}
+
+impl ClientRoom {
+    /// Whether `count` entries of `size` bytes in all, behind the last one, stay within.
+    fn takes(&self, ring: &Writer<'_>, size: usize, count: u64) -> bool {
+        let room = self.end.since(ring.accepted()) as usize * UNIT;
+        // An end that has been passed seems to lie almost the whole axis ahead.
+        size <= room && room <= ring.capacity() && ring.last().saturating_add(count) <= self.last
     }
 }
 

@@ -3,6 +3,7 @@
 use quoring_ring::{HEADER, Kind, Position, Record, Records, UNIT};
 
 use super::Raft;
+use super::propose::ClientRoom;
 use crate::config::ConfigError;
 use crate::space::Space;
 use crate::types::EntryId;
@@ -50,12 +51,12 @@ impl StoreRoom {
     /// Whether entries of a client that take so many bytes ever fit: when half of the store is free.
     pub(super) fn ever_takes_from_client(&self, bytes: usize, ring: usize) -> bool {
         let half = Space { free: self.space.capacity / 2, ..self.space };
-        Self::new(&half, ring, self.largest).takes_from_client(bytes)
+        bytes <= Self::new(&half, ring, self.largest).clients
     }
 
-    /// Whether a client's entry fits, with all that is not durable yet `unflushed` bytes.
-    pub(super) const fn takes_from_client(&self, unflushed: usize) -> bool {
-        unflushed <= self.clients
+    /// How many bytes of clients' entries fit, with all that is not durable yet.
+    pub(super) const fn room_for_clients(&self) -> usize {
+        self.clients
     }
 }
 
@@ -76,7 +77,12 @@ impl Raft<'_> {
 
     /// The store tells how much room it has and what is gone, after each write.
     pub fn handle_space(&mut self, space: &Space) {
-        self.store = StoreRoom::new(space, self.ring.capacity(), self.store.largest);
+        let ring = self.ring.capacity();
+        self.store = StoreRoom::new(space, ring, self.store.largest);
+        if self.store.clients < ring {
+            // A write takes more of the store than its records.
+            self.client_room = ClientRoom::default();
+        }
         if space.start > self.start.index {
             self.start = EntryId { term: self.term_of(space.start).unwrap_or_default(), index: space.start };
         }

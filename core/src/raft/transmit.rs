@@ -112,10 +112,7 @@ impl Raft<'_> {
         }
         match self.role {
             Role::Leader => self.poll_append(now, peer, frame),
-            Role::Follower if self.leader == Some(peer) && self.may_speak() => {
-                let answer = self.poll_answer()?;
-                self.frame(peer, &answer, frame)
-            }
+            Role::Follower if self.leader == Some(peer) && self.may_speak() => self.poll_answer(peer, frame),
             _ => None,
         }
     }
@@ -286,28 +283,29 @@ impl Raft<'_> {
             news.commit = committed;
         }
         let due = news.respond || news.commit > peer.commit_sent;
-        if peer.next <= last {
-            let open = match peer.mode {
-                Mode::Probe => !peer.probed,
-                Mode::Replicate => peer.in_flight.len() < max_in_flight,
-                Mode::Snapshot => true,
-            };
-            // One append may always be on its way, however small the window.
-            let unsent = if news.alone { u32::MAX } else { max_bytes.saturating_sub(peer.in_flight_bytes) };
-            let window = peer.credit.min(unsent) as usize;
-            let limit = window.min(frame.len().saturating_sub(APPEND_HEADER)).min(usize::from(u16::MAX));
-            if news.next <= self.purged() {
-                if let Some(transmit) = self.poll_chunk(now, to, frame) {
-                    return Some(transmit);
-                }
-            } else if open
-                && limit > 0
-                && let Some(transmit) = self.poll_entries(now, to, &news, limit, frame)
-            {
-                return Some(transmit);
-            }
+        if news.next > last {
+            return if due { self.poll_empty(now, to, &news, frame) } else { None };
         }
-        if due { self.poll_empty(now, to, &news, frame) } else { None }
+        let open = match peer.mode {
+            Mode::Probe => !peer.probed,
+            Mode::Replicate => peer.in_flight.len() < max_in_flight,
+            Mode::Snapshot => true,
+        };
+        // One append may always be on its way, however small the window.
+        let unsent = if news.alone { u32::MAX } else { max_bytes.saturating_sub(peer.in_flight_bytes) };
+        let window = peer.credit.min(unsent) as usize;
+        let limit = window.min(frame.len().saturating_sub(APPEND_HEADER)).min(usize::from(u16::MAX));
+        let transmit = if news.next <= self.start.index.next() && news.next <= self.purged() {
+            self.poll_chunk(now, to, frame)
+        } else if open && limit > 0 {
+            self.poll_entries(now, to, &news, limit, frame)
+        } else {
+            None
+        };
+        match transmit {
+            None if due => self.poll_empty(now, to, &news, frame),
+            transmit => transmit,
+        }
     }
 
     fn poll_entries(
@@ -348,6 +346,7 @@ impl Raft<'_> {
     }
 
     /// An append without entries takes no place in flight (L9).
+    #[cold]
     fn poll_empty(&mut self, now: Instant, to: NodeId, news: &News, frame: &mut [u8]) -> Option<Transmit> {
         // Behind the last entry sent, so that a lost append shows. If the term there is forgotten, before the whole log, which always matches.
         let prev = news.next.previous();
@@ -367,7 +366,7 @@ impl Raft<'_> {
         append: &Append<'_>,
         frame: &mut [u8],
     ) -> Option<usize> {
-        let header = self.envelope.seal(to, self.term, &Message::Append(*append), frame)?;
+        let header = append.seal(&self.envelope, to, self.term, frame)?;
         let peer = self.peer(to)?;
         peer.sent = true;
         peer.commit_sent = append.commit;
@@ -384,7 +383,7 @@ impl Raft<'_> {
         Some(header)
     }
 
-    fn frame(&mut self, to: NodeId, message: &Message<'_>, frame: &mut [u8]) -> Option<Transmit> {
+    pub(super) fn frame(&mut self, to: NodeId, message: &Message<'_>, frame: &mut [u8]) -> Option<Transmit> {
         let len = self.envelope.seal(to, self.term, message, frame);
         if len.is_none() {
             // The buffer is shorter than the smallest frame; construction checks that it is not.

@@ -70,12 +70,23 @@ impl Envelope {
     /// # Errors
     /// See [`FrameError`]; records are checked by their own checksums when they are taken.
     pub fn open<'b>(&self, bytes: &'b [u8]) -> Result<Frame<'b>, FrameError> {
+        let (from, term, message) = self.read(bytes, |bytes, crc| Message::open(kind(bytes), bytes, crc))?;
+        Ok(Frame { from, to: self.node, term, message })
+    }
+
+    /// Reads a frame with a message that `open` reads: from whom, in which term, and what it says.
+    #[inline(always)]
+    pub(crate) fn read<'b, M>(
+        &self,
+        bytes: &'b [u8],
+        open: impl FnOnce(&'b [u8], Crc32c) -> Result<M, FrameError>,
+    ) -> Result<(NodeId, Term, M), FrameError> {
         let header = bytes.first_chunk::<HEADER>().ok_or(FrameError::Length)?;
         let version = u8_at::<4, HEADER>(header);
         if version != VERSION {
             return Err(FrameError::Version(version));
         }
-        let message = Message::open(u8_at::<5, HEADER>(header), bytes, self.crc)?;
+        let message = open(bytes, self.crc)?;
         let cluster = ClusterId(u32_at::<8, HEADER>(header));
         if cluster != self.cluster {
             return Err(FrameError::Cluster(cluster));
@@ -85,18 +96,28 @@ impl Envelope {
         if u8_at::<7, HEADER>(header) != self.node.get() {
             return Err(FrameError::Address);
         }
-        Ok(Frame { from, to: self.node, term: Term(u32_at::<12, HEADER>(header)), message })
+        Ok((from, Term(u32_at::<12, HEADER>(header)), message))
     }
 
     /// Writes the frame, without records that may follow it, into `buffer`; its length, or `None` if it does not fit.
     pub fn seal(&self, to: NodeId, term: Term, message: &Message<'_>, buffer: &mut [u8]) -> Option<usize> {
-        let start = u32::from_le_bytes([VERSION, message.kind(), self.node.get(), to.get()]);
-        let header = buffer.first_chunk_mut::<HEADER>()?;
-        put_u32::<4, HEADER>(header, start);
-        put_u32::<8, HEADER>(header, self.cluster.0);
-        put_u32::<12, HEADER>(header, term.0);
+        self.address(to, term, message.kind(), buffer.first_chunk_mut::<HEADER>()?);
         message.seal(buffer, self.crc)
     }
+
+    /// Writes all of the envelope but its checksum.
+    #[inline]
+    pub(crate) fn address(&self, to: NodeId, term: Term, kind: u8, header: &mut [u8; HEADER]) {
+        put_u32::<4, HEADER>(header, u32::from_le_bytes([VERSION, kind, self.node.get(), to.get()]));
+        put_u32::<8, HEADER>(header, self.cluster.0);
+        put_u32::<12, HEADER>(header, term.0);
+    }
+}
+
+/// What kind of message the frame says that it has; 0, which is none, if it is too short to say so.
+#[inline(always)]
+pub(crate) fn kind(bytes: &[u8]) -> u8 {
+    bytes.first_chunk::<HEADER>().map_or(0, u8_at::<5, HEADER>)
 }
 
 /// The fixed part of a frame of `N` bytes, if it is there and undamaged.

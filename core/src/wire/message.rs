@@ -7,10 +7,10 @@ use super::clients::{
     CAMPAIGN_NOW_SIZE, CONFIRM_SIZE, CampaignNow, Confirm, FORWARD_ANSWER_SIZE, Forward, ForwardAnswer,
     READ_ANSWER_SIZE, READ_SIZE, Read, ReadAnswer, flag,
 };
-use super::frame::{FrameError, HEADER, check, finish};
+use super::frame::{Envelope, FrameError, HEADER, check, finish};
 use crate::members::NodeSet;
 use crate::snapshot::Snapshot;
-use crate::types::{EntryId, LogIndex, Term};
+use crate::types::{EntryId, LogIndex, NodeId, Term};
 
 /// Where the records of an append begin in its frame.
 pub const APPEND_HEADER: usize = HEADER + 32;
@@ -21,8 +21,8 @@ const PRE_VOTE: u8 = 1;
 const VOTE: u8 = 2;
 const PRE_VOTE_ANSWER: u8 = 3;
 const VOTE_ANSWER: u8 = 4;
-const APPEND: u8 = 5;
-const APPEND_ANSWER: u8 = 6;
+pub(crate) const APPEND: u8 = 5;
+pub(crate) const APPEND_ANSWER: u8 = 6;
 const APPEND_REFUSAL: u8 = 7;
 const INSTALL_SNAPSHOT: u8 = 8;
 const SNAPSHOT_ANSWER: u8 = 9;
@@ -203,10 +203,10 @@ impl<'b> Message<'b> {
     }
 
     /// Reads the message of a frame of this kind.
-    pub(super) fn open(kind: u8, bytes: &'b [u8], crc: Crc32c) -> Result<Self, FrameError> {
+    pub(crate) fn open(kind: u8, bytes: &'b [u8], crc: Crc32c) -> Result<Self, FrameError> {
         match kind {
             APPEND => Append::open(bytes, crc).map(Self::Append),
-            APPEND_ANSWER => AppendAnswer::open(whole(bytes, crc)?).map(Self::AppendAnswer),
+            APPEND_ANSWER => AppendAnswer::open(bytes, crc).map(Self::AppendAnswer),
             APPEND_REFUSAL => AppendRefusal::open(whole(bytes, crc)?).map(Self::AppendRefusal),
             PRE_VOTE => VoteRequest::open(whole(bytes, crc)?).map(Self::PreVote),
             VOTE => VoteRequest::open(whole(bytes, crc)?).map(Self::Vote),
@@ -229,8 +229,8 @@ impl<'b> Message<'b> {
     /// Writes the message behind the header and the checksum before it; the length of both, `None` if they do not fit.
     pub(super) fn seal(&self, buffer: &mut [u8], crc: Crc32c) -> Option<usize> {
         Some(match self {
-            Self::Append(append) => append.seal(buffer.first_chunk_mut()?, crc),
-            Self::AppendAnswer(answer) => answer.seal(buffer.first_chunk_mut()?, crc),
+            Self::Append(append) => append.write(buffer.first_chunk_mut()?, crc),
+            Self::AppendAnswer(answer) => answer.write(buffer.first_chunk_mut()?, crc),
             Self::AppendRefusal(refusal) => refusal.seal(buffer.first_chunk_mut()?, crc),
             Self::PreVote(request) | Self::Vote(request) | Self::VoteByLeave(request) => {
                 request.seal(buffer.first_chunk_mut()?, crc)
@@ -284,7 +284,8 @@ impl VoteAnswer {
 }
 
 impl<'b> Append<'b> {
-    fn open(bytes: &'b [u8], crc: Crc32c) -> Result<Self, FrameError> {
+    #[inline]
+    pub(crate) fn open(bytes: &'b [u8], crc: Crc32c) -> Result<Self, FrameError> {
         let frame: &[u8; APPEND_HEADER] = check(bytes, crc)?;
         let records = bytes.get(APPEND_HEADER..).unwrap_or_default();
         let lengths = u32_at::<40, APPEND_HEADER>(frame);
@@ -300,7 +301,15 @@ impl<'b> Append<'b> {
         if records.len() == usize::from(append.bytes) { Ok(append) } else { Err(FrameError::Length) }
     }
 
-    fn seal(&self, frame: &mut [u8; APPEND_HEADER], crc: Crc32c) -> usize {
+    /// Writes the whole frame but its records; the length, or `None` if it does not fit.
+    #[inline]
+    pub(crate) fn seal(&self, envelope: &Envelope, to: NodeId, term: Term, buffer: &mut [u8]) -> Option<usize> {
+        let frame = buffer.first_chunk_mut::<APPEND_HEADER>()?;
+        envelope.address(to, term, APPEND, frame.first_chunk_mut()?);
+        Some(self.write(frame, envelope.crc))
+    }
+
+    fn write(&self, frame: &mut [u8; APPEND_HEADER], crc: Crc32c) -> usize {
         put_u64::<16, APPEND_HEADER>(frame, self.prev.0);
         put_u64::<24, APPEND_HEADER>(frame, self.commit.0);
         put_u32::<32, APPEND_HEADER>(frame, self.prev_term.0);
@@ -312,7 +321,9 @@ impl<'b> Append<'b> {
 }
 
 impl AppendAnswer {
-    fn open(frame: &[u8; APPEND_ANSWER_SIZE]) -> Result<Self, FrameError> {
+    #[inline]
+    pub(crate) fn open(bytes: &[u8], crc: Crc32c) -> Result<Self, FrameError> {
+        let frame = whole::<APPEND_ANSWER_SIZE>(bytes, crc)?;
         Ok(Self {
             matched: LogIndex(u64_at::<16, APPEND_ANSWER_SIZE>(frame)),
             received: LogIndex(u64_at::<24, APPEND_ANSWER_SIZE>(frame)),
@@ -321,7 +332,15 @@ impl AppendAnswer {
         })
     }
 
-    fn seal(&self, frame: &mut [u8; APPEND_ANSWER_SIZE], crc: Crc32c) -> usize {
+    /// Writes the whole frame; its length, or `None` if it does not fit.
+    #[inline]
+    pub(crate) fn seal(&self, envelope: &Envelope, to: NodeId, term: Term, buffer: &mut [u8]) -> Option<usize> {
+        let frame = buffer.first_chunk_mut::<APPEND_ANSWER_SIZE>()?;
+        envelope.address(to, term, APPEND_ANSWER, frame.first_chunk_mut()?);
+        Some(self.write(frame, envelope.crc))
+    }
+
+    fn write(&self, frame: &mut [u8; APPEND_ANSWER_SIZE], crc: Crc32c) -> usize {
         put_u64::<16, APPEND_ANSWER_SIZE>(frame, self.matched.0);
         put_u64::<24, APPEND_ANSWER_SIZE>(frame, self.received.0);
         put_u32::<32, APPEND_ANSWER_SIZE>(frame, self.session);
