@@ -214,6 +214,19 @@ impl Peer {
         self.retry_at = now + Duration(beat.0.saturating_mul(1 << self.broken));
     }
 
+    /// How many bytes of entries may leave now: what the peer can take, and what may be on its way. One append may always be, however small the window.
+    #[inline]
+    pub(crate) fn window(&self, max_in_flight: usize, max_in_flight_bytes: u32) -> u32 {
+        let unsent = match self.mode {
+            Mode::Probe if self.probed => 0,
+            Mode::Replicate if self.in_flight.is_empty() => u32::MAX,
+            Mode::Replicate if self.in_flight.len() >= max_in_flight => 0,
+            Mode::Replicate => max_in_flight_bytes.saturating_sub(self.in_flight_bytes),
+            Mode::Probe | Mode::Snapshot => u32::MAX,
+        };
+        self.credit.min(unsent)
+    }
+
     /// Entries up to `last` are leaving.
     pub(crate) fn sending(&mut self, last: LogIndex, bytes: u32) {
         // The caller looked for room in the ring of appends in flight.

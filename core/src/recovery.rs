@@ -132,12 +132,15 @@ impl Recovery {
     /// snapshot: then entries are lost, and the node must not start (S5).
     ///
     /// # Errors
-    /// [`RecoveryError::Hole`].
+    /// [`RecoveryError::Hole`], and [`RecoveryError::NotOfALog`] if the snapshot covers more than there can be.
     pub fn finish(self) -> Result<Recovered, RecoveryError> {
         let mut state = self.state;
         let covered = state.snapshot.map_or(EntryId::ZERO, |snapshot| snapshot.last);
         if state.start.index > covered.index {
             return Err(RecoveryError::Hole(state.start.index));
+        }
+        if covered.index > LogIndex::CEILING {
+            return Err(RecoveryError::NotOfALog);
         }
         // What is purged was covered: a log that begins right behind the snapshot goes on from it, even if it does not know the term there.
         let unknown = state.start.index == covered.index && state.start.term == Term::ZERO;
@@ -178,8 +181,8 @@ impl Recovery {
 
     fn restart(&mut self, record: &Record<'_>) -> Result<RecoveredRecord, RecoveryError> {
         self.checksum.verify(record, 0).map_err(RecoveryError::Record)?;
-        let index = record.start().ok_or(RecoveryError::NotOfALog)?;
-        let before = EntryId { term: Term(record.header.term), index: LogIndex(index) };
+        let index = record.start().map(LogIndex).filter(|&index| index <= LogIndex::CEILING);
+        let before = EntryId { term: Term(record.header.term), index: index.ok_or(RecoveryError::NotOfALog)? };
         self.start_behind(before);
         Ok(RecoveredRecord::Start(before))
     }

@@ -7,12 +7,14 @@ use crate::types::{EntryId, LogIndex, Term};
 /// How many runs are kept. An older term is looked up in the ring or in the log store.
 pub const RUNS: usize = 16;
 
-/// The newest runs of the log, oldest first. A cache: when it is full the oldest run is forgotten, never an election
+/// The newest runs of the log. A cache: when it is full the oldest run is forgotten, never an election
 /// refused, so any number of elections without a commit leaves the node able (P12).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct TermRuns {
-    /// Strictly rising in both fields.
-    runs: Vec<Run, RUNS>,
+    /// The run that the log ends with, which is almost always the one that is asked for.
+    newest: Run,
+    /// Those before it, oldest first. Strictly rising in both fields.
+    older: Vec<Run, { RUNS - 1 }>,
     /// A single older entry whose term was looked up; below the first run.
     recalled: Option<Run>,
 }
@@ -22,6 +24,13 @@ pub struct TermRuns {
 struct Run {
     first: LogIndex,
     term: Term,
+}
+
+impl Default for Run {
+    /// No run: it begins nowhere.
+    fn default() -> Self {
+        Self { first: LogIndex(u64::MAX), term: Term::ZERO }
+    }
 }
 
 impl TermRuns {
@@ -36,39 +45,49 @@ impl TermRuns {
 
     /// The entry `index` of `term` was appended; all entries from `index` on are replaced by it.
     pub(crate) fn append(&mut self, index: LogIndex, term: Term) {
-        while self.runs.last().is_some_and(|run| run.first >= index) {
-            self.runs.pop();
+        while self.newest.first >= index && self.newest != Run::default() {
+            self.newest = self.older.pop().unwrap_or_default();
         }
         if self.recalled.is_some_and(|entry| entry.first >= index) {
             self.recalled = None;
         }
-        if self.runs.last().is_none_or(|run| run.term != term) {
-            if self.runs.is_full() {
-                self.runs.remove(0);
+        let is_first = self.newest == Run::default();
+        if is_first || self.newest.term != term {
+            if self.older.is_full() {
+                self.older.remove(0);
             }
-            // There is room: one was just forgotten if there was none.
-            let _ = self.runs.push(Run { first: index, term });
+            if !is_first {
+                // There is room: one was just forgotten if there was none.
+                let _ = self.older.push(self.newest);
+            }
+            self.newest = Run { first: index, term };
         }
     }
 
     /// The term of `index`, which is not above the last entry; `None` when its run has been forgotten. Index 0 has term 0.
+    #[inline]
     pub(crate) fn term(&self, index: LogIndex) -> Option<Term> {
+        if index >= self.newest.first { Some(self.newest.term) } else { self.older_term(index) }
+    }
+
+    /// The same for an entry before the newest run.
+    fn older_term(&self, index: LogIndex) -> Option<Term> {
         if index == LogIndex::ZERO {
             return Some(Term::ZERO);
         }
-        let run = self.runs.iter().rev().find(|run| run.first <= index);
+        let run = self.older.iter().rev().find(|run| run.first <= index);
         run.or(self.recalled.as_ref().filter(|entry| entry.first == index)).map(|run| run.term)
     }
 
     /// The term of the last entry; 0 for an empty log.
-    pub(crate) fn last_term(&self) -> Term {
-        self.runs.last().map_or(Term::ZERO, |run| run.term)
+    pub(crate) const fn last_term(&self) -> Term {
+        self.newest.term
     }
 
     /// The last index at or below `index` whose term is at most `term`; `None` if that lies in a forgotten run.
     pub(crate) fn last_at_most(&self, index: LogIndex, term: Term) -> Option<LogIndex> {
         let mut end = index;
-        for run in self.runs.iter().rev() {
+        for run in core::iter::once(&self.newest).chain(self.older.iter().rev()) {
             if run.first <= end {
                 if run.term <= term {
                     return Some(end);
@@ -86,8 +105,11 @@ impl TermRuns {
 
     /// Runs rise strictly; what was recalled lies below them.
     pub(crate) fn assert_invariants(&self) {
-        let mut pairs = self.runs.iter().zip(self.runs.iter().skip(1));
-        assert!(pairs.all(|(a, b)| a.first < b.first && a.term < b.term), "term runs rise: {self:?}");
+        let later = self.older.iter().skip(1).chain([&self.newest]);
+        assert!(
+            self.older.iter().zip(later).all(|(a, b)| a.first < b.first && a.term < b.term),
+            "term runs rise: {self:?}"
+        );
     }
 }
 

@@ -71,10 +71,12 @@ pub struct LogIndex(pub u64);
 impl LogIndex {
     /// Before the first entry.
     pub const ZERO: Self = Self(0);
+    /// The last index that is believed when a peer or a medium tells one, so that counting on from there never wraps.
+    pub const CEILING: Self = Self(u64::MAX / 2);
 
     /// The index after this one.
     pub const fn next(self) -> Self {
-        Self(self.0.saturating_add(1))
+        Self(self.0.wrapping_add(1))
     }
 
     /// The index before this one; 0 stays 0.

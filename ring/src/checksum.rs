@@ -56,17 +56,27 @@ static TABLE: [u32; 256] = {
 pub fn host_crc32c(crc: u32, bytes: &[u8]) -> u32 {
     #[cfg(all(target_arch = "x86_64", target_feature = "sse4.2"))]
     {
-        let (words, rest) = bytes.as_chunks();
-        let word = |state, word: &[u8; 8]| safe_arch::crc32_u64(state, u64::from_le_bytes(*word));
-        let mut state = words.iter().fold(u64::from(!crc), word) as u32;
-        let (half, rest) = rest.as_chunks();
-        if let [half] = half {
-            state = safe_arch::crc32_u32(state, u32::from_le_bytes(*half));
-        }
+        // Records and frames are short: behind the first loop, no block comes twice.
+        let (state, rest) = words::<64>(u64::from(!crc), bytes);
+        let (state, rest) = words::<32>(state, rest);
+        let (state, rest) = words::<16>(state, rest);
+        let (state, rest) = words::<8>(state, rest);
+        let (halves, rest) = rest.as_chunks();
+        let half = |state, half: &[u8; 4]| safe_arch::crc32_u32(state, u32::from_le_bytes(*half));
+        let state = halves.iter().fold(state as u32, half);
         !rest.iter().fold(state, |state, byte| safe_arch::crc32_u8(state, *byte))
     }
     #[cfg(not(all(target_arch = "x86_64", target_feature = "sse4.2")))]
     crc32c::crc32c_append(crc, bytes)
+}
+
+/// Goes on over whole blocks of `N` bytes; what is left.
+#[cfg(all(feature = "std", target_arch = "x86_64", target_feature = "sse4.2"))]
+#[inline(always)]
+fn words<const N: usize>(state: u64, bytes: &[u8]) -> (u64, &[u8]) {
+    let (blocks, rest) = bytes.as_chunks::<N>();
+    let word = |state, word: &[u8; 8]| safe_arch::crc32_u64(state, u64::from_le_bytes(*word));
+    (blocks.iter().fold(state, |state, block| block.as_chunks().0.iter().fold(state, word)), rest)
 }
 
 /// What every record's checksum is seeded with: the cluster, and the high half of the index.
@@ -108,6 +118,29 @@ impl Checksum {
     /// The checksum of a record whose payload is `head` and `body`, end to end.
     pub(crate) fn of_parts(&self, header: &Header, index_high: u32, head: &[u8], body: &[u8]) -> u32 {
         (self.crc)(self.of(header, index_high, head), body)
+    }
+
+    /// The term and the size of the entry of `index` at the beginning of `bytes`, which came from outside: everything about it is looked at, once.
+    ///
+    /// # Errors
+    /// Any [`RecordError`]; [`UnknownKind`](RecordError::UnknownKind) also if the record is no entry, or of another index.
+    #[inline]
+    pub fn entry(&self, bytes: &[u8], index: u64) -> Result<(u32, usize), RecordError> {
+        let header = Header::decode(bytes)?;
+        if !header.is_entry_of(index) {
+            return Err(RecordError::UnknownKind);
+        }
+        let (size, end) = (header.size(), HEADER + usize::from(header.len));
+        let record = bytes.get(..size).ok_or(RecordError::Truncated)?;
+        if size > end && record.get(end..).unwrap_or_default().iter().any(|&byte| byte != 0) {
+            return Err(RecordError::NonZeroPadding);
+        }
+        let counted = record.get(SUM..end).unwrap_or_default();
+        if (self.crc)(self.start((index >> 32) as u32), counted) == header.checksum {
+            Ok((header.term, size))
+        } else {
+            Err(RecordError::BadChecksum)
+        }
     }
 
     /// Checks a record that came from outside.

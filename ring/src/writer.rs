@@ -145,15 +145,22 @@ impl<'r> Writer<'r> {
             return Err(AppendError::Gap);
         }
         let start = self.accepted;
-        if !self.flushed_suffices(|writer| writer.has_room_for_all(records.len(), first, count)) {
-            let record = Record::parse(records).map_err(|_| AppendError::NotAnEntry)?;
-            let start = self.append_record(&record, first)?;
-            return Ok(Span { start, count: 1, bytes: record.bytes.len() });
+        let end = start.advanced((records.len() / UNIT) as u32);
+        if !self.flushed_suffices(|writer| writer.has_room_for_all(end, count)) {
+            return self.append_first(records, first);
         }
-        self.occupy(start, records.len());
+        self.reclaim(end);
         self.ring.arena.store_bytes(start, records);
         let span = self.enter_span(records, first, count);
         if span.count > 0 { Ok(span) } else { Err(AppendError::NotAnEntry) }
+    }
+
+    /// Where there is not room for all in one piece.
+    #[cold]
+    fn append_first(&mut self, records: &[u8], index: u64) -> Result<Span, AppendError> {
+        let record = Record::parse(records).map_err(|_| AppendError::NotAnEntry)?;
+        let start = self.append_record(&record, index)?;
+        Ok(Span { start, count: 1, bytes: record.bytes.len() })
     }
 
     /// Appends a vote: a record without payload and without index. `boot`, which the ring does not look at, stands in the place of that
@@ -382,19 +389,27 @@ impl<'r> Writer<'r> {
     /// Whether the slot of `index` may be taken. A new index takes it from the one that many slots
     /// before, which can then only be found in the store; an index up to `last` takes it from
     /// itself.
+    #[inline]
     fn slot_is_free(&self, index: u64) -> bool {
-        let is_durable = |owner| !self.ring.holds(owner, self.tail) || owner.precedes(self.flushed);
-        index <= self.last || self.ring.find(index, Relaxed).is_none_or(is_durable)
+        index <= self.last || self.slot_is_durable(index)
     }
 
-    /// Whether the next `count` entries of `bytes` bytes in all fit in one piece. If the last of them may take its slot, all may: positions rise with
+    /// Whether what the slot of `index` leads to is not in the ring, or durable.
+    #[inline]
+    fn slot_is_durable(&self, index: u64) -> bool {
+        // Durable is what begins before `flushed`, and what is older than the ring; anything else begins at most a ring behind.
+        let is_durable = |owner: Position| owner.since(self.flushed) >= self.ring.arena.units();
+        self.ring.find(index, Relaxed).is_none_or(is_durable)
+    }
+
+    /// Whether the next `count` entries, which end at `end`, fit in one piece. If the last of them may take its slot, all may: positions rise with
     /// indices, so what the others take their slots from is older, and durable too.
-    fn has_room_for_all(&self, bytes: usize, first: u64, count: u32) -> bool {
-        let units = bytes.div_ceil(UNIT);
-        let room = self.ring.arena.units() - self.accepted.since(self.flushed);
-        units <= room.min(self.ring.arena.units_to_end(self.accepted)) as usize
-            && (1..=self.ring.slots.len()).contains(&(count as usize))
-            && first.checked_add(u64::from(count) - 1).is_some_and(|last| self.slot_is_free(last))
+    #[inline]
+    fn has_room_for_all(&self, end: Position, count: u32) -> bool {
+        end.since(self.accepted) <= self.ring.arena.units_to_end(self.accepted)
+            && end.since(self.flushed) <= self.ring.arena.units()
+            && count as usize <= self.ring.slots.len()
+            && self.slot_is_durable(self.last.wrapping_add(count.into()))
     }
 
     /// Finds room for `size` bytes in one piece, and takes it.
@@ -425,19 +440,28 @@ impl<'r> Writer<'r> {
     /// Takes the room from what is durable: exactly as much as is needed, so that slow readers find as much as possible. Pads up to it.
     #[inline]
     fn occupy(&mut self, start: Position, size: usize) {
+        self.reclaim(start.advanced((size / UNIT) as u32));
+        if start != self.accepted {
+            self.pad(start);
+        }
+    }
+
+    #[inline]
+    fn reclaim(&mut self, end: Position) {
         let capacity = self.ring.arena.units();
-        let end = start.advanced((size / UNIT) as u32);
         if end.since(self.tail) > capacity {
             self.tail = end.advanced(capacity.wrapping_neg());
             self.ring.marks.core.tail.store(self.tail.get(), Relaxed);
             fence(Step::Reclaim, Release);
         }
-        let pad = start.since(self.accepted);
-        if pad > 0 {
-            let len = (pad as usize * UNIT - HEADER) as u16;
-            let header = Header { checksum: 0, term: 0, index_low: 0, len, kind: Kind::Pad, flags: 0 };
-            self.ring.arena.store_bytes(self.accepted, &header.encode());
-        }
+    }
+
+    /// Fills what is left before the arena's end, where `start` lies.
+    #[cold]
+    fn pad(&mut self, start: Position) {
+        let len = (start.since(self.accepted) as usize * UNIT).saturating_sub(HEADER) as u16;
+        let header = Header { checksum: 0, term: 0, index_low: 0, len, kind: Kind::Pad, flags: 0 };
+        self.ring.arena.store_bytes(self.accepted, &header.encode());
     }
 
     /// Whether `condition` holds with `flushed` as last seen, or else as it is now.
@@ -475,6 +499,7 @@ impl<'r> Writer<'r> {
     }
 
     /// Makes the records that were stored behind the last one those of the indices from `first` on, as far as they are that.
+    #[inline]
     fn enter_span(&mut self, records: &[u8], first: u64, count: u32) -> Span {
         let limit = self.record_limit();
         let mut span = Span { start: self.accepted, count: 0, bytes: 0 };

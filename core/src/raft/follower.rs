@@ -256,17 +256,22 @@ impl Raft<'_> {
                     return;
                 }
             };
-            let (taken, more) = rest.split_at_checked(span.bytes).unwrap_or((rest, &[]));
             // Terms rise along the span: if the newest is not new, none is.
             if fresh.term != self.runs.last_term() {
-                for (index, record) in (index.0..).zip(Records::new(taken).flatten()) {
-                    self.runs.append(LogIndex(index), Term(record.header.term));
-                }
+                self.note_terms(rest.get(..span.bytes).unwrap_or(rest), index);
             }
-            index = LogIndex(index.0 + u64::from(span.count));
+            self.following.matched = self.last();
+            index = self.last().next();
             left = left.saturating_sub(span.count);
-            self.following.matched = index.previous();
-            rest = more;
+            rest = rest.get(span.bytes..).unwrap_or_default();
+        }
+    }
+
+    /// These records have been appended from `first` on.
+    #[cold]
+    fn note_terms(&mut self, records: &[u8], first: LogIndex) {
+        for (index, record) in (first.0..).zip(Records::new(records).flatten()) {
+            self.runs.append(LogIndex(index), Term(record.header.term));
         }
     }
 
@@ -276,16 +281,15 @@ impl Raft<'_> {
         let mut fresh = Fresh { count: 0, bytes: 0, term: next.after.max(self.runs.last_term()) };
         let (mut index, mut rest) = (next.index, next.records);
         while !rest.is_empty() {
-            let Some(record) = Record::parse(rest).ok().filter(|record| self.is_entry(record, index)) else {
+            let Ok((term, size)) = self.checksum.entry(rest, index.0) else {
                 count(&mut self.refusals.record);
                 break;
             };
-            let term = Term(record.header.term);
+            let term = Term(term);
             if term < fresh.term || term > self.term {
                 count(&mut self.refusals.impossible);
                 break;
             }
-            let size = record.bytes.len();
             fresh = Fresh { count: fresh.count + 1, bytes: fresh.bytes + size, term };
             (index, rest) = (index.next(), rest.get(size..).unwrap_or_default());
         }

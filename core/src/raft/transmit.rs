@@ -64,39 +64,47 @@ pub struct StoreBatch {
     session: u32,
 }
 
-/// What every append to a peer says.
+/// What every append to a peer says, entries apart.
+#[derive(Clone, Copy)]
 struct News {
-    /// The next entry to send.
-    next: LogIndex,
     /// The pipeline.
     session: u32,
     /// What is committed, at most what the peer is known to hold (L6).
     commit: LogIndex,
     /// Whether an answer is wanted at once.
     respond: bool,
-    /// Whether nothing is on its way to the peer.
-    alone: bool,
 }
 
 impl News {
-    const fn append(&self, prev: LogIndex, prev_term: Term, bytes: u16) -> Append<'static> {
-        Append {
-            prev,
-            prev_term,
-            commit: self.commit,
-            session: self.session,
-            respond: self.respond,
-            bytes,
-            records: &[],
-        }
+    const fn append(self, prev: LogIndex, prev_term: Term, bytes: u16) -> Append<'static> {
+        let Self { session, commit, respond } = self;
+        Append { prev, prev_term, commit, session, respond, bytes, records: &[] }
     }
 }
 
 impl Peer {
+    #[inline]
     fn news(&self, committed: LogIndex) -> News {
         let commit = committed.min(self.matched);
-        let (respond, alone) = (self.due.has(Due::HEARTBEAT), self.in_flight.is_empty());
-        News { next: self.next, session: self.session, commit, respond, alone }
+        News { session: self.session, commit, respond: self.due.has(Due::HEARTBEAT) }
+    }
+
+    /// Books an append that is about to leave, with entries up to `last`.
+    #[inline]
+    fn send(&mut self, now: Instant, append: &Append<'_>, last: LogIndex) {
+        self.sent = true;
+        self.commit_sent = append.commit;
+        self.due.clear(Due::HEARTBEAT);
+        if append.bytes == 0 {
+            return;
+        }
+        match self.mode {
+            Mode::Replicate => self.sending(last, append.bytes.into()),
+            Mode::Probe | Mode::Snapshot => {
+                self.probed = true;
+                self.retry_at = now + self.backoff;
+            }
+        }
     }
 }
 
@@ -105,13 +113,14 @@ impl Raft<'_> {
     ///
     /// `frame` is as large as a frame of the transport may be.
     pub fn poll_transmit(&mut self, now: Instant, peer: NodeId, frame: &mut [u8]) -> Option<Transmit> {
-        if self.peer(peer)?.due.has(Due::RARE)
+        let place = usize::from(*self.places.get(usize::from(peer.get()))?);
+        if self.peers.get(place)?.due.has(Due::RARE)
             && let Some(transmit) = self.poll_rare(peer, frame)
         {
             return Some(transmit);
         }
         match self.role {
-            Role::Leader => self.poll_append(now, peer, frame),
+            Role::Leader => self.poll_append(now, place, frame),
             Role::Follower if self.leader == Some(peer) && self.may_speak() => self.poll_answer(peer, frame),
             _ => None,
         }
@@ -154,12 +163,14 @@ impl Raft<'_> {
             return None;
         }
         let committed = self.committed();
-        let news = self.peer(batch.peer)?.news(committed);
-        if news.session != batch.session || news.next != batch.first {
+        let peer = self.peer(batch.peer)?;
+        if peer.session != batch.session || peer.next != batch.first {
             return None;
         }
-        let append = news.append(batch.first.previous(), prev_term, u16::try_from(bytes).ok()?);
-        self.send_append(now, batch.peer, last, bytes, &append, frame).map(|header| header + bytes)
+        let append = peer.news(committed).append(batch.first.previous(), prev_term, u16::try_from(bytes).ok()?);
+        let header = append.seal(&self.envelope, batch.peer, self.term, frame)?;
+        self.peer(batch.peer)?.send(now, &append, last);
+        Some(header + bytes)
     }
 
     /// The peer, if this node still leads in that term and the peer's pipeline is still that one.
@@ -273,114 +284,83 @@ impl Raft<'_> {
     }
 
     /// Entries if there are any and they may go, else a heartbeat or a commit index if one is due. A leader's term is durable, so it may speak.
-    fn poll_append(&mut self, now: Instant, to: NodeId, frame: &mut [u8]) -> Option<Transmit> {
-        let (last, committed, max_in_flight, max_bytes) =
-            (self.last(), self.committed(), self.config.max_in_flight, self.config.max_in_flight_bytes);
-        let overstates = self.breaks(Rule::CommitUnmatched);
-        let peer = self.peer(to)?;
+    fn poll_append(&mut self, now: Instant, place: usize, frame: &mut [u8]) -> Option<Transmit> {
+        let (last, committed, overstates) = (self.last(), self.committed(), self.breaks(Rule::CommitUnmatched));
+        let peer = self.peers.get(place)?;
         let mut news = peer.news(committed);
         if overstates {
             news.commit = committed;
         }
         let due = news.respond || news.commit > peer.commit_sent;
-        if news.next > last {
-            return if due { self.poll_empty(now, to, &news, frame) } else { None };
+        if peer.next <= last
+            && let Some(transmit) = self.poll_entries(now, place, news, frame)
+        {
+            return Some(transmit);
         }
-        let open = match peer.mode {
-            Mode::Probe => !peer.probed,
-            Mode::Replicate => peer.in_flight.len() < max_in_flight,
-            Mode::Snapshot => true,
-        };
-        // One append may always be on its way, however small the window.
-        let unsent = if news.alone { u32::MAX } else { max_bytes.saturating_sub(peer.in_flight_bytes) };
-        let window = peer.credit.min(unsent) as usize;
-        let limit = window.min(frame.len().saturating_sub(APPEND_HEADER)).min(usize::from(u16::MAX));
-        let transmit = if news.next <= self.start.index.next() && news.next <= self.purged() {
-            self.poll_chunk(now, to, frame)
-        } else if open && limit > 0 {
-            self.poll_entries(now, to, &news, limit, frame)
-        } else {
-            None
-        };
-        match transmit {
-            None if due => self.poll_empty(now, to, &news, frame),
-            transmit => transmit,
-        }
+        if due { self.poll_empty(now, place, news, frame) } else { None }
     }
 
-    fn poll_entries(
-        &mut self,
-        now: Instant,
-        to: NodeId,
-        news: &News,
-        limit: usize,
-        frame: &mut [u8],
-    ) -> Option<Transmit> {
-        let (term, offset, first, last, session) = (self.term, APPEND_HEADER, news.next, self.last(), news.session);
+    /// The entries that the peer needs, from wherever they are.
+    #[inline]
+    fn poll_entries(&mut self, now: Instant, place: usize, news: News, frame: &mut [u8]) -> Option<Transmit> {
+        let peer = self.peers.get(place)?;
+        let (to, first) = (peer.node, peer.next);
+        if first <= self.start.index.next() && first <= self.purged() {
+            return self.poll_chunk(now, to, frame);
+        }
+        let window = peer.window(self.config.max_in_flight, self.config.max_in_flight_bytes) as usize;
+        let limit = window.min(frame.len().saturating_sub(APPEND_HEADER)).min(usize::from(u16::MAX));
+        if limit == 0 {
+            return None;
+        }
         let prev = first.previous();
-        let prev_term = self.term_of(prev);
-        let span = self.ring.span(first.0, last.0, limit);
-        let (Some(Span { start, count, bytes }), Some(prev_term)) = (span, prev_term) else {
-            if limit < record_size(self.command_limit) && !news.alone {
-                // Sizes are known only when the store has been read: wait until any record would fit, if there is an answer to wait for.
-                return None;
-            }
-            return Some(Transmit::FromStore(StoreBatch {
-                term,
-                first,
-                last,
-                offset,
-                limit,
-                prev_term,
-                peer: to,
-                session,
-            }));
+        let span = self.ring.span(first.0, self.ring.last(), limit);
+        let (Some(Span { start, count, bytes }), Some(prev_term)) = (span, self.term_of(prev)) else {
+            return self.poll_store(place, limit);
         };
         if count == 0 {
             // The next record waits for more room at the peer.
             return None;
         }
         let append = news.append(prev, prev_term, bytes as u16);
-        let header = self.send_append(now, to, LogIndex(prev.0 + u64::from(count)), bytes, &append, frame)?;
-        Some(Transmit::FromRing(RingBatch { term, start, offset, len: header + bytes, first, peer: to, session }))
+        let offset = append.seal(&self.envelope, to, self.term, frame)?;
+        self.peers.get_mut(place)?.send(now, &append, LogIndex(prev.0 + u64::from(count)));
+        let (term, len) = (self.term, offset + bytes);
+        Some(Transmit::FromRing(RingBatch { term, start, offset, len, first, peer: to, session: news.session }))
+    }
+
+    /// Entries that have left the ring.
+    #[cold]
+    fn poll_store(&self, place: usize, limit: usize) -> Option<Transmit> {
+        let peer = self.peers.get(place)?;
+        let alone = peer.in_flight.is_empty();
+        if limit < record_size(self.command_limit) && !alone {
+            // Sizes are known only when the store has been read: wait until any record would fit, if there is an answer to wait for.
+            return None;
+        }
+        Some(Transmit::FromStore(StoreBatch {
+            term: self.term,
+            first: peer.next,
+            last: self.last(),
+            offset: APPEND_HEADER,
+            limit,
+            prev_term: self.term_of(peer.next.previous()),
+            peer: peer.node,
+            session: peer.session,
+        }))
     }
 
     /// An append without entries takes no place in flight (L9).
     #[cold]
-    fn poll_empty(&mut self, now: Instant, to: NodeId, news: &News, frame: &mut [u8]) -> Option<Transmit> {
+    fn poll_empty(&mut self, now: Instant, place: usize, news: News, frame: &mut [u8]) -> Option<Transmit> {
+        let peer = self.peers.get(place)?;
         // Behind the last entry sent, so that a lost append shows. If the term there is forgotten, before the whole log, which always matches.
-        let prev = news.next.previous();
+        let (prev, to) = (peer.next.previous(), peer.node);
         let (prev, prev_term) = self.term_of(prev).map_or((LogIndex::ZERO, Term::ZERO), |term| (prev, term));
         let append = news.append(prev, prev_term, 0);
-        self.send_append(now, to, prev, 0, &append, frame).map(Transmit::Frame)
-    }
-
-    /// Writes the header of an append that is about to leave, and books it; the header's length.
-    #[inline]
-    fn send_append(
-        &mut self,
-        now: Instant,
-        to: NodeId,
-        last: LogIndex,
-        bytes: usize,
-        append: &Append<'_>,
-        frame: &mut [u8],
-    ) -> Option<usize> {
-        let header = append.seal(&self.envelope, to, self.term, frame)?;
-        let peer = self.peer(to)?;
-        peer.sent = true;
-        peer.commit_sent = append.commit;
-        peer.due.clear(Due::HEARTBEAT);
-        if bytes > 0 {
-            match peer.mode {
-                Mode::Replicate => peer.sending(last, bytes as u32),
-                Mode::Probe | Mode::Snapshot => {
-                    peer.probed = true;
-                    peer.retry_at = now + peer.backoff;
-                }
-            }
-        }
-        Some(header)
+        let len = append.seal(&self.envelope, to, self.term, frame)?;
+        self.peers.get_mut(place)?.send(now, &append, prev);
+        Some(Transmit::Frame(len))
     }
 
     pub(super) fn frame(&mut self, to: NodeId, message: &Message<'_>, frame: &mut [u8]) -> Option<Transmit> {

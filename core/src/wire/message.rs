@@ -393,7 +393,8 @@ impl<'b> InstallSnapshot<'b> {
             voters: NodeSet::from_bits(u32_at::<48, CHUNK_HEADER>(frame)),
         };
         let offset = u64_at::<32, CHUNK_HEADER>(frame);
-        if offset.checked_add(data.len() as u64).is_none_or(|end| end > snapshot.length) {
+        let is_within = offset.checked_add(data.len() as u64).is_some_and(|end| end <= snapshot.length);
+        if !is_within || last.index > LogIndex::CEILING {
             return Err(FrameError::Malformed);
         }
         Ok(Self { snapshot, offset, session: u32_at::<52, CHUNK_HEADER>(frame), data })
