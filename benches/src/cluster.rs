@@ -259,7 +259,8 @@ impl<'a> Member<'a> {
 
     /// The applier.
     fn apply(&mut self) {
-        while self.applied < self.reader.committed(self.applied) {
+        let committed = self.reader.committed(self.applied);
+        while self.applied < committed {
             let Ok(copied) = self.reader.copy(self.applied + 1, &mut self.record) else { break };
             if !copied.position.precedes(self.reader.flushed()) {
                 break;

@@ -228,14 +228,14 @@ impl<'a> Raft<'a> {
         if self.role == Role::Halted {
             return Ok(Handled::Done);
         }
-        let mut handled = Handled::Done;
+        let mut needs = None;
         // Almost all frames are of these two kinds.
         match wire::kind(bytes) {
             wire::APPEND => {
                 if let Some((from, term, append)) = self.open(bytes, Append::open)?
                     && (term == self.term || self.goes_on_in(now, from, term, &Message::Append(append)))
                 {
-                    handled = self.handle_append(now, from, &append);
+                    needs = self.handle_append(now, from, &append);
                 }
             }
             wire::APPEND_ANSWER => {
@@ -245,13 +245,17 @@ impl<'a> Raft<'a> {
                     self.handle_append_answer(now, from, &answer);
                 }
             }
-            _ => handled = self.handle_rare(now, bytes)?,
+            _ => return self.handle_rare(now, bytes),
         }
-        // A term that was entered is recorded with the vote that was given in it: one record for both.
+        self.record_new_term();
+        Ok(needs.map_or(Handled::Done, Handled::NeedsTerm))
+    }
+
+    /// A term that was entered is recorded with the vote that was given in it: one record for both.
+    fn record_new_term(&mut self) {
         if self.recorded == Recorded::Pending {
             self.record_term();
         }
-        Ok(handled)
     }
 
     /// Reads a frame; `None` if its sender has nothing to say here.
@@ -259,7 +263,7 @@ impl<'a> Raft<'a> {
     fn open<'b, M>(
         &mut self,
         bytes: &'b [u8],
-        open: impl FnOnce(&'b [u8], Crc32c) -> Result<M, FrameError>,
+        open: impl Fn(&'b [u8], Crc32c) -> Result<M, FrameError>,
     ) -> Result<Option<(NodeId, Term, M)>, FrameError> {
         let frame = self.envelope.read(bytes, open).inspect_err(|_| count(&mut self.refusals.frame))?;
         if self.config.voters.contains(frame.0) {
@@ -276,8 +280,10 @@ impl<'a> Raft<'a> {
         let Some((from, _, message)) =
             frame.filter(|&(from, term, message)| self.goes_on_in(now, from, term, &message))
         else {
+            self.record_new_term();
             return Ok(Handled::Done);
         };
+        let mut handled = Handled::Done;
         match message {
             Message::PreVote(request) => self.handle_pre_vote(now, from, &request),
             Message::Vote(request) => self.handle_vote(now, from, &request, false),
@@ -286,7 +292,7 @@ impl<'a> Raft<'a> {
             // Not rare.
             Message::Append(_) | Message::AppendAnswer(_) => {}
             Message::AppendRefusal(refusal) => self.handle_append_refusal(now, from, &refusal),
-            Message::InstallSnapshot(chunk) => return Ok(self.handle_install_snapshot(now, from, &chunk)),
+            Message::InstallSnapshot(chunk) => handled = self.handle_install_snapshot(now, from, &chunk),
             Message::SnapshotAnswer(answer) => self.handle_snapshot_answer(now, from, &answer),
             Message::Confirm(confirm) => self.handle_confirm(now, from, &confirm),
             Message::ConfirmAnswer(answer) => self.handle_confirm_answer(now, from, &answer),
@@ -297,7 +303,8 @@ impl<'a> Raft<'a> {
             Message::Forward(forward) => self.handle_forward(now, from, &forward),
             Message::ForwardAnswer(answer) => self.handle_forward_answer(now, from, &answer),
         }
-        Ok(Handled::Done)
+        self.record_new_term();
+        Ok(handled)
     }
 
     /// The log writer has moved `flushed`.

@@ -42,24 +42,21 @@ impl<'r> Arena<'r> {
     /// The header at `at`, if what is there looks like one.
     #[inline]
     pub(crate) fn header(self, at: Position) -> Option<Header> {
-        let mut bytes = [0; HEADER];
-        self.load(at, &mut bytes);
-        Header::from_array(&bytes)
+        self.from(at).header()
+    }
+
+    /// The words from `at` to the arena's end.
+    #[inline]
+    pub(crate) fn from(self, at: Position) -> Words<'r> {
+        let first = (at.get() & (self.units() - 1)) as usize * WORDS;
+        Words(self.words.get(first..).unwrap_or_default())
     }
 
     /// Fills `to`, a multiple of the alignment of records, from the words at `at`; false, and nothing done, if they run over the arena's
     /// end.
     #[inline]
     pub(crate) fn load(self, at: Position, to: &mut [u8]) -> bool {
-        let Some(words) = self.window(at, to.len()) else {
-            return false;
-        };
-        for (line, words) in to.as_chunks_mut::<ALIGN>().0.iter_mut().zip(words.as_chunks::<LINE>().0) {
-            for (chunk, word) in line.as_chunks_mut().0.iter_mut().zip(words) {
-                *chunk = word.load(Relaxed).to_le_bytes();
-            }
-        }
-        true
+        self.from(at).load(to)
     }
 
     /// Stores a record at `at`, padded with zeros.
@@ -99,6 +96,34 @@ impl<'r> Arena<'r> {
     fn window(self, at: Position, bytes: usize) -> Option<&'r [AtomicUsize]> {
         let first = (at.get() & (self.units() - 1)) as usize * WORDS;
         self.words.get(first..first + bytes / WORD)
+    }
+}
+
+/// What lies in front of the arena's end.
+#[derive(Clone, Copy)]
+pub(crate) struct Words<'r>(&'r [AtomicUsize]);
+
+impl Words<'_> {
+    /// The header at their beginning, if what is there looks like one.
+    #[inline]
+    pub(crate) fn header(self) -> Option<Header> {
+        let mut bytes = [0; HEADER];
+        self.load(&mut bytes);
+        Header::from_array(&bytes)
+    }
+
+    /// Fills `to`, a multiple of the alignment of records, from their beginning; false, and nothing done, if they are fewer.
+    #[inline]
+    pub(crate) fn load(self, to: &mut [u8]) -> bool {
+        let Some(words) = self.0.get(..to.len() / WORD) else {
+            return false;
+        };
+        for (line, words) in to.as_chunks_mut::<ALIGN>().0.iter_mut().zip(words.as_chunks::<LINE>().0) {
+            for (chunk, word) in line.as_chunks_mut().0.iter_mut().zip(words) {
+                *chunk = word.load(Relaxed).to_le_bytes();
+            }
+        }
+        true
     }
 }
 

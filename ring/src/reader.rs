@@ -56,10 +56,10 @@ impl<'r> Reader<'r> {
         let position = self.ring.find(index, acquire(Step::Find)).ok_or(CopyError::Gone)?;
         // Until `tail` has been looked at, these bytes are nobody's: a header may be torn or be no
         // header.
-        let header =
-            self.ring.arena.header(position).filter(|header| header.is_entry_of(index)).ok_or(CopyError::Gone)?;
+        let words = self.ring.arena.from(position);
+        let header = words.header().filter(|header| header.is_entry_of(index)).ok_or(CopyError::Gone)?;
         let size = header.size();
-        let loaded = buf.get_mut(..size).map(|buf| self.ring.arena.load(position, buf));
+        let loaded = buf.get_mut(..size).map(|buf| words.load(buf));
         fence(Step::Judge, Acquire);
         if !self.ring.holds(position, self.ring.marks.tail()) {
             return Err(CopyError::Gone);

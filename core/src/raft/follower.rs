@@ -2,7 +2,7 @@
 
 use quoring_ring::{AppendError, Record, Records};
 
-use super::{Handled, Raft, Recorded, Rule, Transmit, count};
+use super::{Raft, Recorded, Rule, Transmit, count};
 use crate::capabilities::Capabilities;
 use crate::event::{Event, Role};
 use crate::types::{Instant, LogIndex, NodeId, Term};
@@ -68,6 +68,7 @@ enum Place {
 
 impl Raft<'_> {
     /// A leader of this term sends something: whether to obey it.
+    #[cold]
     pub(super) fn obey(&mut self, now: Instant, from: NodeId) -> bool {
         if self.role == Role::Leader || self.leader.is_some_and(|leader| leader != from) {
             // Two leaders in one term: a forgery, or a fault elsewhere. Never obeyed.
@@ -82,8 +83,11 @@ impl Raft<'_> {
     }
 
     /// A leader of this term sends something of a pipeline: whether to listen.
+    #[inline]
     pub(super) fn hear(&mut self, now: Instant, from: NodeId, session: u32) -> bool {
-        if !self.obey(now, from) {
+        if self.role == Role::Follower && self.leader == Some(from) {
+            self.timers.heard_at = now;
+        } else if !self.obey(now, from) {
             return false;
         }
         if !self.following.is_piped {
@@ -104,23 +108,23 @@ impl Raft<'_> {
         !self.is_installing()
     }
 
-    /// Raft figure 2, AppendEntries, of this term.
-    pub(super) fn handle_append(&mut self, now: Instant, from: NodeId, append: &Append<'_>) -> Handled {
+    /// Raft figure 2, AppendEntries, of this term. The entry whose term must be looked up in the store first, if there is one.
+    pub(super) fn handle_append(&mut self, now: Instant, from: NodeId, append: &Append<'_>) -> Option<LogIndex> {
         if !self.hear(now, from, append.session) {
-            return Handled::Done;
+            return None;
         }
-        let handled = match self.follows_on(append.prev, append.prev_term) {
+        let unknown = match self.follows_on(append.prev, append.prev_term) {
             Some(true) => self.take_entries(append),
             Some(false) => {
                 self.following.refused = Some(Refused { prev: append.prev, prev_term: append.prev_term });
-                Handled::Done
+                None
             }
-            None => return Handled::NeedsTerm(append.prev),
+            None => return Some(append.prev),
         };
         self.follow_commit(append);
         self.following.respond |= append.respond;
         self.answer_leader();
-        handled
+        unknown
     }
 
     /// Whether the leader's log and this one are the same up to `prev`: the induction step of log matching (Raft section 5.3).
@@ -145,40 +149,40 @@ impl Raft<'_> {
 
     /// Takes the entries that fit (P11). Each is matched before the next one is looked at, so a second pass over the same frame goes on where
     /// the first one stopped.
-    fn take_entries(&mut self, append: &Append<'_>) -> Handled {
+    fn take_entries(&mut self, append: &Append<'_>) -> Option<LogIndex> {
         let before = self.following.matched;
         let mut next = Next { index: append.prev.next(), after: append.prev_term, records: append.records };
-        let handled = if append.prev < self.last() { self.match_entries(&mut next) } else { Handled::Done };
+        let unknown = if append.prev < self.last() { self.match_entries(&mut next) } else { None };
         if next.index > self.last() {
             self.accept(next);
         }
         // Entries that brought nothing new: the answer to the first copy may be lost.
         self.following.respond |= self.following.matched == before && !append.records.is_empty();
-        handled
+        unknown
     }
 
     /// Compares those that the log has, or has others in place of, with it. What then follows on the last one is left, or nothing.
     #[cold]
-    fn match_entries(&mut self, next: &mut Next<'_>) -> Handled {
+    fn match_entries(&mut self, next: &mut Next<'_>) -> Option<LogIndex> {
         while next.index <= self.last() && !next.records.is_empty() {
             let Ok(record) = Record::parse(next.records) else {
                 count(&mut self.refusals.record);
-                return Handled::Done;
+                return None;
             };
             let (index, term) = (next.index, Term(record.header.term));
             if index > self.following.matched || self.breaks(Rule::AlwaysTruncate) {
                 if !self.is_entry(&record, index) {
                     count(&mut self.refusals.record);
-                    return Handled::Done;
+                    return None;
                 }
                 match self.place(index, term, next.after) {
                     Place::Same => self.following.matched = index,
                     Place::Conflict if self.replace(&record, index) => {}
-                    Place::Conflict => return Handled::Done,
-                    Place::Unknown => return Handled::NeedsTerm(index),
+                    Place::Conflict => return None,
+                    Place::Unknown => return Some(index),
                     Place::Impossible => {
                         count(&mut self.refusals.impossible);
-                        return Handled::Done;
+                        return None;
                     }
                 }
             }
@@ -188,7 +192,7 @@ impl Raft<'_> {
                 records: next.records.get(record.bytes.len()..).unwrap_or_default(),
             };
         }
-        Handled::Done
+        None
     }
 
     /// Whether the record is an undamaged entry of this index (T2).

@@ -90,6 +90,10 @@ impl Raft<'_> {
 
     /// Bytes that the store can take now: of a leader's entries, whatever they are, but at least of one no-op.
     pub(super) fn store_room(&self) -> usize {
+        if self.store.commands / 2 >= self.ring.capacity() {
+            // Mostly it takes more than the ring could hold.
+            return usize::MAX;
+        }
         let unflushed = self.since(self.ring.flushed());
         let control = self.store.control.saturating_sub(unflushed);
         self.store.commands.saturating_sub(unflushed).max(control.min(HEADER))
