@@ -263,7 +263,7 @@ impl<'a> Raft<'a> {
     fn open<'b, M>(
         &mut self,
         bytes: &'b [u8],
-        open: impl Fn(&'b [u8], Crc32c) -> Result<M, FrameError>,
+        open: impl FnOnce(&'b [u8], Crc32c) -> Result<M, FrameError>,
     ) -> Result<Option<(NodeId, Term, M)>, FrameError> {
         let frame = self.envelope.read(bytes, open).inspect_err(|_| count(&mut self.refusals.frame))?;
         if self.config.voters.contains(frame.0) {

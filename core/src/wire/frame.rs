@@ -79,38 +79,24 @@ impl Envelope {
     pub(crate) fn read<'b, M>(
         &self,
         bytes: &'b [u8],
-        open: impl Fn(&'b [u8], Crc32c) -> Result<M, FrameError>,
+        open: impl FnOnce(&'b [u8], Crc32c) -> Result<M, FrameError>,
     ) -> Result<(NodeId, Term, M), FrameError> {
         let header = bytes.first_chunk::<HEADER>().ok_or(FrameError::Length)?;
-        let start = u32_at::<4, HEADER>(header);
-        let cluster = ClusterId(u32_at::<8, HEADER>(header));
-        let is_for_me = (start ^ Self::start(0, NodeId::ZERO, self.node)) & Self::VERSION_AND_TO == 0;
-        if !is_for_me || cluster != self.cluster {
-            return Err(Self::why_not(start, cluster == self.cluster, open(bytes, self.crc).err(), cluster));
+        let version = u8_at::<4, HEADER>(header);
+        if version != VERSION {
+            return Err(FrameError::Version(version));
         }
         let message = open(bytes, self.crc)?;
-        let from = NodeId::new(u8_at::<6, HEADER>(header)).filter(|&from| from != self.node);
-        Ok((from.ok_or(FrameError::Address)?, Term(u32_at::<12, HEADER>(header)), message))
-    }
-
-    /// Why a frame was refused before it was read.
-    #[cold]
-    fn why_not(start: u32, is_of_cluster: bool, damage: Option<FrameError>, cluster: ClusterId) -> FrameError {
-        let [version, ..] = start.to_le_bytes();
-        match damage {
-            _ if version != VERSION => FrameError::Version(version),
-            Some(damage) => damage,
-            None if !is_of_cluster => FrameError::Cluster(cluster),
-            None => FrameError::Address,
+        let cluster = ClusterId(u32_at::<8, HEADER>(header));
+        if cluster != self.cluster {
+            return Err(FrameError::Cluster(cluster));
+        }
+        let from = NodeId::new(u8_at::<6, HEADER>(header));
+        match from.filter(|&from| from != self.node && u8_at::<7, HEADER>(header) == self.node.get()) {
+            Some(from) => Ok((from, Term(u32_at::<12, HEADER>(header)), message)),
+            None => Err(FrameError::Address),
         }
     }
-
-    /// Version, kind, from whom, to whom.
-    const fn start(kind: u8, from: NodeId, to: NodeId) -> u32 {
-        u32::from_le_bytes([VERSION, kind, from.get(), to.get()])
-    }
-
-    const VERSION_AND_TO: u32 = u32::from_le_bytes([0xFF, 0, 0, 0xFF]);
 
     /// Writes the frame, without records that may follow it, into `buffer`; its length, or `None` if it does not fit.
     pub fn seal(&self, to: NodeId, term: Term, message: &Message<'_>, buffer: &mut [u8]) -> Option<usize> {
@@ -121,7 +107,7 @@ impl Envelope {
     /// Writes all of the envelope but its checksum.
     #[inline]
     pub(crate) fn address(&self, to: NodeId, term: Term, kind: u8, header: &mut [u8; HEADER]) {
-        put_u32::<4, HEADER>(header, Self::start(kind, self.node, to));
+        put_u32::<4, HEADER>(header, u32::from_le_bytes([VERSION, kind, self.node.get(), to.get()]));
         put_u32::<8, HEADER>(header, self.cluster.0);
         put_u32::<12, HEADER>(header, term.0);
     }
