@@ -12,14 +12,15 @@ command -v valgrind >/dev/null || { echo "parts: valgrind is not installed" >&2;
 [[ $(gungraun-runner --version 2>/dev/null) == *" $version" ]] ||
     { echo "parts: it needs 'cargo install --locked gungraun-runner --version $version'" >&2; exit 2; }
 
-cargo bench --quiet -p quoring-benches --bench counts --no-run
+benches=(--quiet -p quoring-benches --bench parts --bench commit)
+cargo bench "${benches[@]}" --no-run
 echo "| | | of | instructions | last run |"
 echo "|---|---|---|--:|--:|"
-# "counts::of_ring::append bytes_0:(ring :: Append :: new(8))", and in the next line "Instructions:  21193|N/A  (...)"
-GUNGRAUN_CALLGRIND_METRICS=ir cargo bench --quiet -p quoring-benches --bench counts -- "$@" |
+# "parts::of_ring::append bytes_0:(ring :: Append :: new(8))", and in the next line "Instructions:  21193|N/A  (...)"
+GUNGRAUN_CALLGRIND_METRICS=ir cargo bench "${benches[@]}" -- "$@" |
     awk -v operations=$operations '
         function each(count) { return count ~ /^[0-9]/ ? sprintf("%.0f", count / operations) : "" }
-        /^counts::/ {
+        /^[a-z]+::of_/ {
             split($1, path, "::")
             of = substr($0, index($0, ":(") + 2)
             gsub(/ /, "", of); sub(/\)$/, "", of); gsub(/[A-Za-z]+::/, "", of); sub(/^new/, "", of)
@@ -30,5 +31,5 @@ GUNGRAUN_CALLGRIND_METRICS=ir cargo bench --quiet -p quoring-benches --bench cou
             printf "| %s | %s | %s | %s | %s |\n", substr(path[2], 4), path[3], of, each(counts[1]), each(counts[2])
             shown = 1
         }
-        /^Gungraun result: Ok/ { ok = 1 }
-        END { if (!ok || !shown) { print "parts: nothing was counted, or a check failed" > "/dev/stderr"; exit 1 } }'
+        /^Gungraun result: Ok/ { ok++ }
+        END { if (ok != 2 || !shown) { print "parts: nothing was counted, or a check failed" > "/dev/stderr"; exit 1 } }'

@@ -2,9 +2,8 @@
 #![expect(missing_docs, reason = "the macros make public items without any")]
 
 use gungraun::{library_benchmark, library_benchmark_group, main};
-use quoring_benches::cluster::Load::{Batch, Closed, Pipe};
 use quoring_benches::parts::wire::Kind;
-use quoring_benches::parts::{Part, commit, flash, ring, wire};
+use quoring_benches::parts::{Part, flash, ring, wire};
 
 /// What is counted. Parts are made before and checked afterwards.
 fn run<P: Part>(mut part: P) -> P {
@@ -54,19 +53,6 @@ fn unwatched(part: ring::Unwatched) -> ring::Unwatched {
 
 library_benchmark_group!(name = of_ring, benchmarks = [append, copy, gather, publish, watched, unwatched]);
 
-#[library_benchmark(setup = commit::Commit::new, teardown = check)]
-#[benches::closed_of_3((3, Closed, 8), (3, Closed, 32), (3, Closed, 256), (3, Closed, 1024))]
-#[benches::pipe_of_3((3, Pipe, 8), (3, Pipe, 32), (3, Pipe, 256), (3, Pipe, 1024))]
-#[benches::batch_of_3((3, Batch, 8), (3, Batch, 32), (3, Batch, 256), (3, Batch, 1024))]
-#[benches::closed_of_5((5, Closed, 8), (5, Closed, 32), (5, Closed, 256), (5, Closed, 1024))]
-#[benches::pipe_of_5((5, Pipe, 8), (5, Pipe, 32), (5, Pipe, 256), (5, Pipe, 1024))]
-#[benches::batch_of_5((5, Batch, 8), (5, Batch, 32), (5, Batch, 256), (5, Batch, 1024))]
-fn replicate(part: commit::Commit) -> commit::Commit {
-    run(part)
-}
-
-library_benchmark_group!(name = of_commit, benchmarks = [replicate]);
-
 #[library_benchmark(setup = flash::Append::new, teardown = check)]
 #[benches::batch_and_word((1, 4), (8, 4), (1, 8), (8, 8))]
 fn append_durably(part: flash::Append) -> flash::Append {
@@ -109,4 +95,4 @@ fn checksum(part: wire::Checksum) -> wire::Checksum {
 
 library_benchmark_group!(name = of_wire, benchmarks = [encode, decode, checksum]);
 
-main!(library_benchmark_groups = of_ring, of_commit, of_flash, of_wire);
+main!(library_benchmark_groups = of_ring, of_flash, of_wire);
