@@ -21,6 +21,12 @@ fn append(part: ring::Append) -> ring::Append {
     run(part)
 }
 
+#[library_benchmark(setup = ring::Receive::new, teardown = check)]
+#[benches::bytes(8, 32, 256, 1024)]
+fn receive(part: ring::Receive) -> ring::Receive {
+    run(part)
+}
+
 #[library_benchmark(setup = ring::Copy::new, teardown = check)]
 #[benches::bytes(8, 32, 256, 1024)]
 fn copy(part: ring::Copy) -> ring::Copy {
@@ -51,7 +57,7 @@ fn unwatched(part: ring::Unwatched) -> ring::Unwatched {
     run(part)
 }
 
-library_benchmark_group!(name = of_ring, benchmarks = [append, copy, gather, publish, watched, unwatched]);
+library_benchmark_group!(name = of_ring, benchmarks = [append, receive, copy, gather, publish, watched, unwatched]);
 
 #[library_benchmark(setup = flash::Append::new, teardown = check)]
 #[benches::batch_and_word((1, 4), (8, 4), (1, 8), (8, 8))]

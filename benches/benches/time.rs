@@ -45,6 +45,7 @@ fn of_ring(criterion: &mut Criterion) {
     let mut group = group(criterion, "ring");
     for bytes in BYTES {
         measure(&mut group, format!("append/{bytes}"), || ring::Append::new(bytes));
+        measure(&mut group, format!("receive/{bytes}"), || ring::Receive::new(bytes));
         measure(&mut group, format!("copy/{bytes}"), || ring::Copy::new(bytes));
         measure(&mut group, format!("gather/{bytes}"), || ring::Gather::new(bytes));
     }

@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{self, Context, Poll, Waker};
 
 use atomic_waker::AtomicWaker;
-use quoring_ring::{Checksum, DEFAULT_CRC32C, Handles, Kind, Origin, Position, Storage, Wake, WakerCell};
+use quoring_ring::{
+    Checksum, DEFAULT_CRC32C, Handles, Kind, Origin, Position, Record, Records, Storage, Wake, WakerCell,
+};
 
 use super::{OPERATIONS, Part};
 use crate::record::{self, CLUSTER};
@@ -15,6 +17,8 @@ use crate::record::{self, CLUSTER};
 /// Room for the records of a run, whatever their size.
 const UNITS: usize = 16384;
 const SLOTS: usize = 256;
+/// Bytes of the largest record there is here.
+const LARGEST: usize = 2048;
 const TERM: u32 = 1;
 
 /// The ends of a ring that lives as long as the process, and what was appended to it last.
@@ -36,6 +40,15 @@ impl Log {
     fn append(&mut self) -> Position {
         let index = self.ends.writer.last() + 1;
         self.ends.writer.append(Kind::Command, TERM, index, black_box(&self.command)).expect("room for a run")
+    }
+
+    /// Makes sure that the entries of the last run are in the ring.
+    fn check(&self) {
+        let mut copy = vec![0; LARGEST];
+        for index in self.indices() {
+            let size = self.ends.reader.copy(index, &mut copy).expect("in the ring").size;
+            assert_eq!(copy[..size], record::entry(index, &self.command), "as it is on every medium");
+        }
     }
 
     /// The indices of the entries of the last run.
@@ -78,12 +91,60 @@ impl Part for Append {
     fn check(&mut self) {
         self.runs += 1;
         assert_eq!(self.log.ends.writer.last(), self.runs * OPERATIONS, "all were appended");
-        let mut copy = vec![0; 2048];
-        for index in self.log.indices() {
-            let size = self.log.ends.reader.copy(index, &mut copy).expect("in the ring").size;
-            assert_eq!(copy[..size], record::entry(index, &self.log.command), "as it is on every medium");
-        }
+        self.log.check();
         self.log.publish();
+    }
+}
+
+/// A follower checks an entry that came with others, and takes them into its ring as they are.
+#[derive(Debug)]
+pub struct Receive {
+    log: Log,
+    checksum: Checksum,
+    /// The records of a frame, and the first index.
+    records: Vec<u8>,
+    first: u64,
+}
+
+impl Receive {
+    /// Commands of so many bytes.
+    #[must_use]
+    pub fn new(bytes: usize) -> Self {
+        let checksum = Checksum::new(CLUSTER.0, DEFAULT_CRC32C);
+        let mut receive = Self { log: Log::new(bytes), checksum, records: Vec::new(), first: 1 };
+        receive.encode();
+        receive
+    }
+
+    /// The records of the next run.
+    fn encode(&mut self) {
+        let indices = self.first..self.first + OPERATIONS;
+        self.records = indices.flat_map(|index| record::entry(index, &self.log.command)).collect();
+    }
+}
+
+impl Part for Receive {
+    fn run(&mut self) {
+        let mut rest = black_box(&self.records[..]);
+        let sound = |record: Record<'_>| self.checksum.verify(&record, 0).is_ok();
+        let all = Records::new(rest).all(|record| record.is_ok_and(sound));
+        assert!(all, "all are sound");
+        let mut next = self.first;
+        while !rest.is_empty() {
+            // At the end of the arena the first one goes alone.
+            let left = (self.first + OPERATIONS - next) as u32;
+            let span = self.log.ends.writer.append_span(rest, next, left).expect("room for a run");
+            next += u64::from(span.count);
+            rest = &rest[span.bytes..];
+        }
+    }
+
+    fn check(&mut self) {
+        self.first += OPERATIONS;
+        assert_eq!(self.log.ends.writer.last(), self.first - 1, "all were taken");
+        self.log.check();
+        self.log.publish();
+        self.encode();
     }
 }
 
@@ -101,7 +162,7 @@ impl Copy {
     pub fn new(bytes: usize) -> Self {
         let mut log = Log::new(bytes);
         (0..OPERATIONS).for_each(|_| _ = log.append());
-        Self { log, buffer: vec![0; 2048], copied: 0 }
+        Self { log, buffer: vec![0; LARGEST], copied: 0 }
     }
 }
 
