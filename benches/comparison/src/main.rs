@@ -1,72 +1,54 @@
-//! `quoring-comparison`: the log on flash beside the queue of `sequential-storage`, on the same flash in RAM, which counts what is done
-//! to it and enforces its rules. Prints Markdown.
+//! `quoring-comparison`: Quoring beside other crates, each doing the same work. Prints Markdown.
+//!
+//! `quoring-comparison rafts|rings|flash` prints the tables of that part. `quoring-comparison raft NAME LOAD ENTRIES` and
+//! `quoring-comparison ring NAME BATCH RECORDS` are the single runs that the tables count under valgrind; they print what was passed on, folded.
 
-mod contender;
-mod entry;
-mod log;
-mod queue;
+mod flash;
+mod rafts;
+mod rings;
+mod table;
+mod valgrind;
 
-use quoring::store::medium::Geometry;
+use std::env::args;
+use std::process::ExitCode;
 
-use crate::contender::{Contender, Cost, LAPS, REPEATS, measure};
-use crate::entry::{BUFFER, COMMAND, Form, RECORD};
-use crate::log::LogOf;
-use crate::queue::QueueOf;
+use anyhow::{Context, Result, bail};
+use quoring_benches::cluster::Load;
 
-fn main() {
-    introduce();
-    table::<2048, 8>();
-    table::<4096, 16>();
-}
+const USAGE: &str = "usage: quoring-comparison rafts|rings|flash
+       quoring-comparison raft NAME closed|pipe|batch ENTRIES
+       quoring-comparison ring NAME BATCH RECORDS";
 
-fn introduce() {
-    println!(
-        "\
-Entries with commands of {COMMAND} bytes are appended one by one, or 8 at a time, each time durably, and the oldest make room for the newest.
-
-- `log`: `quoring`'s log on flash. An entry is a record of {RECORD} bytes: 16 with term, index, kind and checksum, and the command.
-  One page is always erased ahead.
-- `queue, records`: `sequential-storage` 8.0.2, an item for each append, holding the same records. 8 at a time are one item, which
-  the application must take apart again.
-- `queue, commands`: the same with the bare commands: all that a queue needs, but no log.
-
-Items are not popped but overwritten when their page is needed: popping programs a word twice, which this flash forbids. The queue has its caches of
-page states and page pointers. Both recover through a buffer of {BUFFER} bytes, the log with a CRC by table, the queue
-with its own, bit by bit. Programmed, erased and read in the steady state, over {LAPS} laps. Recovery: from opening to the last entry,
-every entry read, when the next append would erase a page; the time is this host's, the median of {REPEATS}, with flash that answers at
-once."
-    );
-}
-
-fn table<const PAGE: usize, const PAGES: usize>() {
-    println!("\n{PAGES} pages of {PAGE} bytes:\n");
-    println!(
-        "| word | | at a time | bytes programmed per entry | erases per 1000 entries | bytes read per entry | entries held | recovery reads bytes \
-         | in calls | takes µs |"
-    );
-    println!("|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|");
-    rows::<1, PAGE, PAGES>();
-    rows::<4, PAGE, PAGES>();
-    rows::<8, PAGE, PAGES>();
-    rows::<16, PAGE, PAGES>();
-    rows::<32, PAGE, PAGES>();
-}
-
-fn rows<const WORD: usize, const PAGE: usize, const PAGES: usize>() {
-    let (word, page, pages) = (WORD as u32, PAGE as u32, PAGES as u32);
-    let geometry = Geometry { word, page, pages, erased: Some(0xFF), ordered: true };
-    for batch in [1, 8] {
-        row::<LogOf<PAGES>>("log", geometry, Form::Record, batch);
-        row::<QueueOf<WORD, PAGE, PAGES>>("queue, records", geometry, Form::Record, batch);
-        row::<QueueOf<WORD, PAGE, PAGES>>("queue, commands", geometry, Form::Command, batch);
+fn main() -> ExitCode {
+    let arguments: Vec<String> = args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match run(&arguments) {
+        Ok(sum) => {
+            sum.inspect(|sum| println!("{sum}"));
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
     }
 }
 
-fn row<C: Contender>(name: &str, geometry: Geometry, form: Form, batch: u64) {
-    let Cost { programmed, erases, read, entries, recovery_bytes, recovery_reads, recovery_micros } =
-        measure::<C>(geometry, form, batch);
-    println!(
-        "| {} | {name} | {batch} | {programmed:.1} | {erases:.1} | {read:.1} | {entries} | {recovery_bytes} | {recovery_reads} | {recovery_micros:.0} |",
-        geometry.word
-    );
+/// What the commands or records of a single run fold to.
+fn run(arguments: &[&str]) -> Result<Option<u64>> {
+    match arguments {
+        ["rafts"] => rafts::print().map(|()| None),
+        ["rings"] => rings::print().map(|()| None),
+        ["flash"] => {
+            flash::print();
+            Ok(None)
+        }
+        ["raft", name, load, entries] => {
+            rafts::run(name, Load::from_name(load).context(USAGE)?, entries.parse().context(USAGE)?).map(Some)
+        }
+        ["ring", name, batch, records] => {
+            rings::run(name, batch.parse().context(USAGE)?, records.parse().context(USAGE)?).map(Some)
+        }
+        _ => bail!(USAGE),
+    }
 }

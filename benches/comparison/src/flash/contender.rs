@@ -6,7 +6,7 @@ use std::time::Instant;
 use quoring::store::medium::Geometry;
 use quoring::store::mock::{Counters, MockFlash};
 
-use crate::entry::Form;
+use crate::flash::entry::Form;
 
 /// Keeps entries on flash, and lets go of the oldest ones when it needs their room.
 pub(crate) trait Contender {

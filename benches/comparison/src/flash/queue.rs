@@ -10,8 +10,8 @@ use sequential_storage::cache::page_states::ArrayPageStates;
 use sequential_storage::cache::{Cache, Uncached};
 use sequential_storage::queue::{QueueConfig, QueueStorage};
 
-use crate::contender::Contender;
-use crate::entry::{self, BUFFER, Form};
+use crate::flash::contender::Contender;
+use crate::flash::entry::{self, BUFFER, Form};
 
 type Caches<const PAGES: usize> = Cache<ArrayPageStates<PAGES>, ArrayPagePointers<PAGES>, Uncached>;
 type Queue<const WORD: usize, const PAGE: usize, const PAGES: usize> = QueueStorage<Nor<WORD, PAGE>, Caches<PAGES>>;

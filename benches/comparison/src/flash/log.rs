@@ -10,8 +10,8 @@ use quoring::store::paged::{Layout, Owner, PagedLog};
 use quoring_core::{LogIndex, NodeId, Recovery};
 use quoring_ring::software_crc32c;
 
-use crate::contender::Contender;
-use crate::entry::{self, BUFFER, CLUSTER, Form};
+use crate::flash::contender::Contender;
+use crate::flash::entry::{self, BUFFER, CLUSTER, Form};
 
 /// A log without snapshots, in which everything may go that is not on the newest page; as a node does that has time, it erases ahead.
 pub(crate) struct LogOf<const PAGES: usize> {
