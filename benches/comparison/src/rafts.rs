@@ -52,7 +52,7 @@ const CONTENDERS: [Contender; 6] = [
         name: "raftbare",
         krate: Some("raftbare"),
         run: |load, entries| replicate(Raftbare::new(), load, entries),
-        lacks: "commands, on their way and in the log; codec, checksums, log store, sessions",
+        lacks: "commands, on their way (all that is allocated) and in the log; codec, checksums, log store, sessions",
     },
     Contender {
         name: "omnipaxos",
