@@ -13,6 +13,8 @@ const PATIENCE: usize = 64;
 struct Member<'a> {
     id: NodeId,
     raft: Raft<'a>,
+    /// Whom there may be something for.
+    ready: NodeSet,
     flusher: Flusher<'a>,
     applier: Applier<'a>,
     reader: Reader<'a>,
@@ -181,26 +183,17 @@ impl<'a> Cluster<'a> {
     /// A node refuses a frame of another: the core does not work.
     pub fn round(&mut self) {
         let (leader, followers) = self.members.split_first_mut().expect("a leader");
-        for peer in leader.raft.take_ready().iter() {
-            while let Some(len) = leader.transmit(self.now, peer, &mut self.frame) {
-                let follower = &mut followers[usize::from(peer.get()) - 1];
-                assert_eq!(
-                    follower.raft.handle_message(self.now, &self.frame[..len]),
-                    Ok(Handled::Done),
-                    "frames are sound"
-                );
+        while let Some(peer) = leader.next_ready() {
+            if let Some(len) = leader.transmit(self.now, peer, &mut self.frame) {
+                followers[usize::from(peer.get()) - 1].receive(self.now, &self.frame[..len]);
             }
         }
         leader.write(self.now);
         for follower in followers {
             follower.write(self.now);
-            for peer in follower.raft.take_ready().iter() {
-                while let Some(len) = follower.transmit(self.now, peer, &mut self.frame) {
-                    assert_eq!(
-                        leader.raft.handle_message(self.now, &self.frame[..len]),
-                        Ok(Handled::Done),
-                        "frames are sound"
-                    );
+            while let Some(peer) = follower.next_ready() {
+                if let Some(len) = follower.transmit(self.now, peer, &mut self.frame) {
+                    leader.receive(self.now, &self.frame[..len]);
                 }
             }
             follower.apply();
@@ -223,6 +216,7 @@ impl<'a> Member<'a> {
         Self {
             id,
             raft,
+            ready: NodeSet::EMPTY,
             flusher: ring.flusher,
             applier: ring.applier,
             reader: ring.reader,
@@ -232,6 +226,20 @@ impl<'a> Member<'a> {
             sum: 0,
             commands: 0,
         }
+    }
+
+    /// The next peer that there may be something for.
+    fn next_ready(&mut self) -> Option<NodeId> {
+        let ready = self.raft.take_ready().bits();
+        self.ready = NodeSet::from_bits(self.ready.bits() | ready);
+        let next = self.ready.iter().next()?;
+        self.ready.remove(next);
+        Some(next)
+    }
+
+    /// The receiver.
+    fn receive(&mut self, now: Instant, frame: &[u8]) {
+        assert_eq!(self.raft.handle_message(now, frame), Ok(Handled::Done), "frames are sound");
     }
 
     /// The replicator.

@@ -30,6 +30,7 @@ mod capabilities;
 mod config;
 mod event;
 mod members;
+mod news;
 #[cfg(feature = "planted-faults")]
 mod planted;
 mod progress;
@@ -47,6 +48,7 @@ pub use capabilities::Capabilities;
 pub use config::{Admit, Config, ConfigError, Rejection};
 pub use event::{Event, Refusals, Role, Status, StepDown};
 pub use members::NodeSet;
+pub use news::News;
 #[cfg(feature = "planted-faults")]
 pub use planted::Planted;
 pub use progress::{IN_FLIGHT, Peer};

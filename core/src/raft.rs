@@ -40,6 +40,7 @@ use self::window::Window;
 use crate::config::{Config, ConfigError};
 use crate::event::{Event, Refusals, Role, Status};
 use crate::members::NodeSet;
+use crate::news::News;
 use crate::progress::{Due, Peer};
 use crate::recovery::Recovered;
 use crate::space::Space;
@@ -105,10 +106,8 @@ pub struct Raft<'a> {
     client_room: ClientRoom,
     /// Whether a follower's window waits for room.
     intakes_wait: bool,
-    /// Rises whenever something that clients wait for may have changed,
-    client_news: u32,
-    /// and whenever the window has.
-    window_news: u32,
+    /// What has changed since it was last taken.
+    news: News,
     /// One for each other node, by rank.
     peers: &'a mut [Peer],
     /// The place of each node in `peers`; `STRANGER` for this node and those that are not members.
@@ -189,8 +188,7 @@ impl<'a> Raft<'a> {
             window: Window::default(),
             client_room: ClientRoom::default(),
             intakes_wait: false,
-            client_news: 0,
-            window_news: 0,
+            news: News::NONE,
             store: StoreRoom::new(&Space::UNLIMITED, ring.capacity(), record_size(command_limit)),
             ring,
             frame,
@@ -343,7 +341,7 @@ impl<'a> Raft<'a> {
     /// The store failed: this node falls silent for good (D6).
     pub fn halt(&mut self) {
         if self.role != Role::Halted {
-            self.ring.follow();
+            self.leave_office();
             self.role = Role::Halted;
             self.close_window(Closed::Halted);
             self.know_leader(None);
@@ -356,7 +354,7 @@ impl<'a> Raft<'a> {
         self.events.pop_front()
     }
 
-    /// The peers for which [`poll_transmit`](Self::poll_transmit) may have something since this was asked last.
+    /// The peers for which [`poll_transmit`](Self::poll_transmit) may have something since this was asked last, or since it last had something.
     pub fn take_ready(&mut self) -> NodeSet {
         core::mem::take(&mut self.ready)
     }
@@ -503,7 +501,7 @@ impl<'a> Raft<'a> {
 
     /// Becomes, or stays, a follower in the current term. `leading` is cleared before anything of another leader is written (ring rule 5).
     fn follow(&mut self, now: Instant, leader: Option<NodeId>) {
-        self.ring.follow();
+        self.leave_office();
         self.role = Role::Follower;
         self.by_leave = false;
         self.intakes_wait = false;
@@ -517,9 +515,18 @@ impl<'a> Raft<'a> {
         self.tell(Event::Follows { term: self.term, leader });
     }
 
+    /// Whatever this node becomes, it leads no more.
+    fn leave_office(&mut self) {
+        self.ring.follow();
+        if self.role == Role::Leader {
+            self.news.add(News::OFFICE);
+        }
+    }
+
     /// Who leads has changed: what was asked of whoever led before will not be answered.
     fn know_leader(&mut self, leader: Option<NodeId>) {
         self.leader = leader;
+        self.news.add(News::LEADER);
         self.close_window(Closed::LeaderLost);
         self.lose_rounds();
         self.peers.iter_mut().for_each(|peer| peer.due.clear(Due::CLIENTS));
@@ -527,22 +534,17 @@ impl<'a> Raft<'a> {
 
     /// Something that clients wait for may have changed.
     fn tell_clients(&mut self) {
-        self.client_news = self.client_news.wrapping_add(1);
+        self.news.add(News::CLIENTS);
     }
 
     /// The window has moved, opened or closed.
     fn tell_window(&mut self) {
-        self.window_news = self.window_news.wrapping_add(1);
+        self.news.add(News::WINDOW);
     }
 
-    /// Differs from before if something that clients wait for may have changed: a round is over or lost, who leads has changed, a transfer has ended.
-    pub const fn client_news(&self) -> u32 {
-        self.client_news
-    }
-
-    /// Differs from before if the window has moved, opened or closed.
-    pub const fn window_news(&self) -> u32 {
-        self.window_news
+    /// What has changed since this was last asked.
+    pub fn take_news(&mut self) -> News {
+        core::mem::take(&mut self.news)
     }
 
     /// Who leads the term, once that is known.

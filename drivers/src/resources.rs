@@ -10,7 +10,7 @@ use crate::platform::Platform;
 use crate::proposals::Proposal;
 use crate::sessions::Session;
 use crate::shared::Shared;
-use crate::wake::{Cell, Wake};
+use crate::wake::{Cell, Line};
 
 /// The memory of one node: `UNITS` times 8 bytes of ring, `SLOTS` indices that can be found in it, `PEERS` other nodes, frames of up to `FRAME`
 /// bytes, `PROPOSALS` clients waiting at a time, and `SESSIONS` sessions of the whole cluster. `UNITS` and `SLOTS` are powers of two.
@@ -58,7 +58,7 @@ pub(crate) struct Buffers<const PEERS: usize, const FRAME: usize> {
 
 /// The watchers whose number depends on the node.
 pub(crate) struct Wakes<P: Platform, const PEERS: usize, const PROPOSALS: usize> {
-    pub(crate) replicators: [Wake<P::Mutex>; PEERS],
+    pub(crate) replicators: [Line<P::Mutex>; PEERS],
     pub(crate) proposals: [Cell<P::Mutex>; PROPOSALS],
 }
 
@@ -114,10 +114,7 @@ impl<
             },
             proposals: [Proposal::Free; PROPOSALS],
             sessions: [Session::FREE; SESSIONS],
-            wakes: Wakes {
-                replicators: [const { Wake::new(Cell::new()) }; PEERS],
-                proposals: [const { Cell::new() }; PROPOSALS],
-            },
+            wakes: Wakes { replicators: [const { Line::new() }; PEERS], proposals: [const { Cell::new() }; PROPOSALS] },
             devices: Place::Vacant,
             shared: Place::Vacant,
         }

@@ -6,7 +6,7 @@ use core::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
 use embassy_futures::yield_now;
 use embassy_sync::blocking_mutex::Mutex;
 use embassy_sync::mutex::{Mutex as StoreMutex, MutexGuard};
-use quoring_core::{EntryId, Instant, LogIndex, NodeId, NodeSet, Raft, Term};
+use quoring_core::{EntryId, Instant, LogIndex, News, NodeId, NodeSet, Raft};
 use quoring_ring::{Checksum, Crc32c, Position, Reader};
 
 use crate::answer::Answer;
@@ -21,7 +21,7 @@ use crate::sessions::SessionTable;
 use crate::store::LogStore;
 use crate::stream::{Broken, Streams};
 use crate::waiting::{Left, Waiting};
-use crate::wake::{Cell, Wake};
+use crate::wake::{Cell, Line, Wake};
 
 /// Everything but the ends of the ring.
 pub(crate) struct Shared<'a, P: Platform> {
@@ -62,7 +62,7 @@ pub(crate) struct Watchers<'a, P: Platform> {
     pub(crate) stream: Wake<P::Mutex>,
     /// and who waits for its end.
     pub(crate) broken: Wake<P::Mutex>,
-    pub(crate) replicators: &'a [Wake<P::Mutex>],
+    pub(crate) replicators: &'a [Line<P::Mutex>],
     pub(crate) proposals: &'a [Cell<P::Mutex>],
 }
 
@@ -108,7 +108,7 @@ impl<'a, P: Platform> Shared<'a, P> {
         checksum: Checksum,
         snapshot_limit: u64,
         devices: &'a Devices<P>,
-        replicators: &'a [Wake<P::Mutex>],
+        replicators: &'a [Line<P::Mutex>],
         waiting: &'a [Cell<P::Mutex>],
         sessions: u32,
     ) -> Self {
@@ -162,7 +162,7 @@ impl<'a, P: Platform> Shared<'a, P> {
     /// Steps the core with one input, then wakes who has something to do.
     pub(crate) fn step<R>(&self, input: impl FnOnce(&mut State<'a>) -> R) -> R {
         let (result, effects) = self.with(|state| {
-            let before = Marks::of(&state.raft);
+            let before = Pointers::of(&state.raft);
             let result = input(state);
             let effects = state.effects(before);
             (result, effects)
@@ -258,8 +258,8 @@ impl<'a, P: Platform> Shared<'a, P> {
         self.halted().map_or(Ok(()), Err)
     }
 
-    /// The watcher of the replicator to `peer`.
-    pub(crate) fn replicator(&self, peer: NodeId) -> Option<&Wake<P::Mutex>> {
+    /// What the replicator to `peer` watches.
+    pub(crate) fn replicator(&self, peer: NodeId) -> Option<&Line<P::Mutex>> {
         self.wakes.replicators.get(self.peers.rank(peer))
     }
 
@@ -316,11 +316,7 @@ impl<'a, P: Platform> Shared<'a, P> {
         if effects.earlier {
             self.wakes.ticker.notify();
         }
-        for peer in effects.ready.iter() {
-            if let Some(replicator) = self.replicator(peer) {
-                replicator.notify();
-            }
-        }
+        self.call(effects.ready);
         self.wake_proposals(effects.woken);
         effects.waiting.wake();
         if effects.streams {
@@ -329,6 +325,11 @@ impl<'a, P: Platform> Shared<'a, P> {
         if let Some((number, broken)) = effects.broken {
             self.break_stream(number, broken);
         }
+    }
+
+    /// There may be something for these peers.
+    pub(crate) fn call(&self, ready: NodeSet) {
+        ready.iter().filter_map(|peer| self.replicator(peer)).for_each(Line::call);
     }
 
     fn wake_room(&self, room: Room) {
@@ -350,77 +351,61 @@ impl<'a, P: Platform> Shared<'a, P> {
 
     fn notify_all(&self) {
         let Watchers { log_writer, receiver, ticker, committed, replicators, .. } = &self.wakes;
-        [log_writer, receiver, ticker, committed].into_iter().chain(*replicators).for_each(Wake::notify);
+        let replicators = replicators.iter().map(|line| &line.wake);
+        [log_writer, receiver, ticker, committed].into_iter().chain(replicators).for_each(Wake::notify);
     }
 }
 
-/// What a step may move.
-#[derive(Clone, Copy)]
-struct Marks {
+/// The pointers that a step may move.
+#[derive(Clone, Copy, PartialEq)]
+struct Pointers {
     accepted: Position,
     committed: LogIndex,
-    /// The term this node leads.
-    office: Option<Term>,
-    leadership: (Term, Option<NodeId>),
-    clients: u32,
-    window: u32,
 }
 
-impl Marks {
+impl Pointers {
     fn of(raft: &Raft<'_>) -> Self {
-        Self {
-            accepted: raft.accepted(),
-            committed: raft.committed(),
-            office: raft.leads(),
-            leadership: (raft.term(), raft.leader()),
-            clients: raft.client_news(),
-            window: raft.window_news(),
-        }
+        Self { accepted: raft.accepted(), committed: raft.committed() }
     }
 }
 
 impl State<'_> {
-    /// What a step has changed. Clients of a leader that is one no longer are told so at once: their outcome is open.
-    fn effects(&mut self, before: Marks) -> Effects {
-        let after = Marks::of(&self.raft);
-        let deadline = self.raft.poll_timeout();
-        let mut effects = Effects {
+    /// What a step has changed.
+    fn effects(&mut self, before: Pointers) -> Effects {
+        let (after, news) = (Pointers::of(&self.raft), self.raft.take_news());
+        let effects = Effects {
             ready: self.raft.take_ready(),
             accepted: before.accepted != after.accepted,
             committed: before.committed != after.committed,
-            earlier: deadline.is_some_and(|deadline| self.armed.is_some_and(|armed| deadline < armed)),
             wants: self.raft.wants_snapshot(),
-            woken: Woken::default(),
-            waiting: Left::default(),
-            streams: false,
-            broken: None,
+            ..Effects::default()
         };
-        if before.office.is_some() && before.office != after.office {
-            effects.woken = self.proposals.room().and(self.proposals.lose(Lost::LeadershipLost));
-        }
-        if (before.clients, before.window) != (after.clients, after.window) {
-            self.client_effects(&before, &after, &mut effects);
-        }
-        effects
+        if news == News::NONE { effects } else { self.rare_effects(news, effects) }
     }
 
-    /// What clients learn of rounds, of the window, and of who leads.
+    /// What clients and the ticker learn. Clients of a leader that is one no longer are told so at once: their outcome is open.
     #[cold]
-    fn client_effects(&mut self, before: &Marks, after: &Marks, effects: &mut Effects) {
-        if before.clients != after.clients {
+    fn rare_effects(&mut self, news: News, mut effects: Effects) -> Effects {
+        let deadline = self.raft.poll_timeout();
+        effects.earlier = deadline.is_some_and(|deadline| self.armed.is_some_and(|armed| deadline < armed));
+        if news.has(News::OFFICE) {
+            effects.woken = self.proposals.room().and(self.proposals.lose(Lost::LeadershipLost));
+        }
+        if news.has(News::CLIENTS) {
             effects.waiting = self.waiting.wake_all();
             // A round may have been what stood in the way of a request.
             let room = self.room();
             effects.woken = effects.woken.and(room.woken);
             effects.streams = room.streams;
         }
-        let changed = before.leadership != after.leadership;
-        if changed || before.window != after.window {
-            let (settled, broken) = self.settle_stream(changed);
+        let leader_changed = news.has(News::LEADER);
+        if leader_changed || news.has(News::WINDOW) {
+            let (settled, broken) = self.settle_stream(leader_changed);
             effects.woken = effects.woken.and(settled).and(self.proposals.requesting());
             effects.streams = true;
             effects.broken = broken;
         }
+        effects
     }
 
     /// There may be room for those who wait for it.

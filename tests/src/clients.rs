@@ -63,7 +63,7 @@ impl Clients {
         let Some(running) = &node.running else { return self.lose_power(id) };
         let mut lines = self.end_reads(id, running, oracle);
         let raft = &running.raft;
-        let now = Seen { window_news: raft.window_news(), window: raft.window() };
+        let now = Seen { window_news: running.window_news, window: raft.window() };
         let before = self.seen.insert(id, now);
         let (state, accepted) = before.map_or((WindowState::Unused, 0), |before| {
             let same = before.window.client == now.window.client;
@@ -86,7 +86,7 @@ impl Clients {
 
     fn end_reads(&mut self, id: NodeId, running: &Running, oracle: &Oracle) -> Vec<String> {
         let (mut lines, status) = (Vec::new(), running.raft.status());
-        let news = Some(running.raft.client_news());
+        let news = Some(running.client_news);
         let (own, others): (Vec<_>, Vec<_>) = self.reads.drain(..).partition(|read| read.node == id);
         self.reads = others;
         for read in own {

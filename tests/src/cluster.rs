@@ -399,9 +399,7 @@ impl Cluster {
 
     /// The store of the node fails.
     pub fn halt(&mut self, id: NodeId) {
-        if let Some(running) = &mut self.node(id).running {
-            running.raft.halt();
-        }
+        self.node(id).ask(Raft::halt);
         self.react(id);
     }
 

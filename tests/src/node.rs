@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 
 use quoring_core::{
-    Chunk, Config, EntryId, Event, Handled, Instant, LogIndex, NodeId, NodeSet, Peer, ProposeError, Raft, Recovered,
-    Refusals, Role, Snapshot, Status, Stored, Term,
+    Chunk, Config, EntryId, Event, Handled, Instant, LogIndex, News, NodeId, NodeSet, Peer, ProposeError, Raft,
+    Recovered, Refusals, Role, Snapshot, Status, Stored, Term,
 };
 use quoring_ring::{Applier, Checksum, Flusher, Handles, Position, Reader, Record, Records};
 
@@ -39,6 +39,10 @@ pub struct Running {
     pub reader: Reader<'static>,
     /// Peers whose replicators have something to do.
     pub owed: NodeSet,
+    /// How often the core had news for clients,
+    pub client_news: u32,
+    /// and for the owner of the window.
+    pub window_news: u32,
     flusher: Flusher<'static>,
     applier: Applier<'static>,
     /// Everything accepted.
@@ -112,6 +116,8 @@ impl Node {
             raft,
             reader,
             owed: NodeSet::EMPTY,
+            client_news: 0,
+            window_news: 0,
             flusher,
             applier,
             log: self.disk.log().clone(),
@@ -408,6 +414,9 @@ impl Running {
     /// Takes note of what the core has accepted. What was accepted before must not have changed.
     fn absorb(&mut self, disk: &Disk) {
         self.owed = NodeSet::from_bits(self.owed.bits() | self.raft.take_ready().bits());
+        let news = self.raft.take_news();
+        self.client_news += u32::from(news.has(News::CLIENTS));
+        self.window_news += u32::from(news.has(News::WINDOW));
         let batch = self.flusher.gather(&mut self.scratch);
         for (place, record) in Records::new(&self.scratch[..batch.bytes]).enumerate() {
             let record = record.expect("the ring holds whole records");

@@ -340,6 +340,7 @@ impl Raft<'_> {
         if (self.following.refused.is_some() || self.following.chunk.is_some())
             && let Some(answer) = self.poll_rare_answer()
         {
+            self.ready.insert(to);
             return self.frame(to, &answer, frame);
         }
         let matched = self.acknowledgeable();

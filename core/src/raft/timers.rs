@@ -2,6 +2,7 @@
 
 use super::{Raft, Recorded, count};
 use crate::event::Role;
+use crate::news::News;
 use crate::types::{Duration, Instant, NodeId};
 
 /// The deadlines of a node, and the chance in them.
@@ -87,11 +88,13 @@ impl Raft<'_> {
         let rounds = u64::from(self.timers.rounds.clamp(1, LONGEST));
         // Only a checked configuration has a range, which the compiler does not know: zero would panic.
         let range = timeout.saturating_mul(rounds).max(1);
+        self.news.add(News::DEADLINE);
         self.timers.heard_at = now;
         self.timers.patience = Duration(timeout.saturating_add(self.timers.random() % range));
     }
 
     pub(super) fn arm_tick(&mut self, now: Instant) {
+        self.news.add(News::DEADLINE);
         self.timers.tick_at = now + self.config.heartbeat_interval;
     }
 

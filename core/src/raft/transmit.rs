@@ -3,7 +3,7 @@
 use quoring_ring::{Position, Span, record_size};
 
 use super::snapshot::ChunkBatch;
-use super::{Raft, Recorded, Rule, count};
+use super::{Raft, Recorded, Rule, STRANGER, count};
 use crate::event::Role;
 use crate::progress::{Due, Mode, Peer};
 use crate::types::{Instant, LogIndex, NodeId, Term};
@@ -109,7 +109,8 @@ impl Peer {
 }
 
 impl Raft<'_> {
-    /// What to send to `peer` now, `None` if nothing is due. Ask again until it is; then wait until [`take_ready`](Self::take_ready) names the peer.
+    /// What to send to `peer` now, `None` if nothing is due. Ask whenever [`take_ready`](Self::take_ready) names the peer, as it does after an answer that was
+    /// not the last.
     ///
     /// `frame` is as large as a frame of the transport may be.
     pub fn poll_transmit(&mut self, now: Instant, peer: NodeId, frame: &mut [u8]) -> Option<Transmit> {
@@ -117,6 +118,7 @@ impl Raft<'_> {
         if self.peers.get(place)?.due.has(Due::RARE)
             && let Some(transmit) = self.poll_rare(peer, frame)
         {
+            self.ready.insert(peer);
             return Some(transmit);
         }
         match self.role {
@@ -126,11 +128,19 @@ impl Raft<'_> {
         }
     }
 
+    /// Whether a commit index is all that is due to `peer`: who expects more for it at once may let that go with it.
+    pub fn owes_only_commit(&self, peer: NodeId) -> bool {
+        let place = self.places.get(usize::from(peer.get())).copied().unwrap_or(STRANGER);
+        self.role == Role::Leader
+            && self.peers.get(usize::from(place)).is_some_and(|peer| peer.due == Due::NONE && peer.next > self.last())
+    }
+
     /// The entries of a [`RingBatch`] left the ring before they could be copied: they will be read from the store.
     pub fn unsent(&mut self, now: Instant, batch: &RingBatch) {
         if let Some(peer) = self.of_pipeline(batch.peer, batch.term, batch.session) {
             peer.probe(batch.first.max(peer.matched.next()), now);
             peer.credit = peer.credit.saturating_add((batch.len - batch.offset) as u32);
+            self.ready.insert(batch.peer);
         }
     }
 
@@ -306,7 +316,9 @@ impl Raft<'_> {
         let peer = self.peers.get(place)?;
         let (to, first) = (peer.node, peer.next);
         if first <= self.start.index.next() && first <= self.purged() {
-            return self.poll_chunk(now, to, frame);
+            let chunk = self.poll_chunk(now, to, frame)?;
+            self.ready.insert(to);
+            return Some(chunk);
         }
         let window = peer.window(self.config.max_in_flight, self.config.max_in_flight_bytes) as usize;
         let limit = window.min(frame.len().saturating_sub(APPEND_HEADER)).min(usize::from(u16::MAX));
@@ -324,20 +336,25 @@ impl Raft<'_> {
         }
         let append = news.append(prev, prev_term, bytes as u16);
         let offset = append.seal(&self.envelope, to, self.term, frame)?;
-        self.peers.get_mut(place)?.send(now, &append, LogIndex(prev.0 + u64::from(count)));
+        let last = LogIndex(prev.0 + u64::from(count));
+        self.peers.get_mut(place)?.send(now, &append, last);
+        if last < self.last() {
+            self.ready.insert(to);
+        }
         let (term, len) = (self.term, offset + bytes);
         Some(Transmit::FromRing(RingBatch { term, start, offset, len, first, peer: to, session: news.session }))
     }
 
     /// Entries that have left the ring.
     #[cold]
-    fn poll_store(&self, place: usize, limit: usize) -> Option<Transmit> {
+    fn poll_store(&mut self, place: usize, limit: usize) -> Option<Transmit> {
         let peer = self.peers.get(place)?;
         let alone = peer.in_flight.is_empty();
         if limit < record_size(self.command_limit) && !alone {
             // Sizes are known only when the store has been read: wait until any record would fit, if there is an answer to wait for.
             return None;
         }
+        self.ready.insert(peer.node);
         Some(Transmit::FromStore(StoreBatch {
             term: self.term,
             first: peer.next,

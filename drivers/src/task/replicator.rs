@@ -2,6 +2,7 @@
 
 use core::fmt;
 
+use embassy_futures::yield_now;
 use quoring_core::{ChunkBatch, LogIndex, NodeId, RingBatch, StoreBatch, Term, Transmit};
 use quoring_ring::{HEADER, Header};
 
@@ -39,24 +40,31 @@ impl<'a, P: Platform> Replicator<'a, P> {
     /// Runs until the node halts; for ever if there is no peer. Not cancel-safe: a peer without its replicator hears nothing.
     pub async fn run(mut self) -> Halt {
         let shared = self.shared;
-        let Some((peer, wake)) = self.peer.and_then(|peer| Some((peer, shared.replicator(peer)?))) else {
+        let Some((peer, line)) = self.peer.and_then(|peer| Some((peer, shared.replicator(peer)?))) else {
             return core::future::pending().await;
         };
+        let wake = &line.wake;
         loop {
-            let frame = &mut *self.frame;
-            let due = wake.until_next(|| match shared.halted() {
+            let called = wake.until_next(|| match shared.halted() {
                 Some(halt) => Some(Err(halt)),
-                None => shared.with(|state| state.raft.poll_transmit(shared.clock.now(), peer, frame)).map(Ok),
+                None => line.take_call().then_some(Ok(())),
             });
-            let len = match due.await {
-                Err(halt) => return halt,
-                Ok(Transmit::Frame(len)) => Some(len),
-                Ok(Transmit::FromRing(batch)) => self.copy(&batch),
-                Ok(Transmit::FromStore(batch)) => match self.read(wake, &batch).await {
+            if let Err(halt) = called.await {
+                return halt;
+            }
+            if shared.with(|state| state.raft.owes_only_commit(peer)) {
+                // It may go with the next entry: the application and its client come first.
+                yield_now().await;
+            }
+            let Some(transmit) = self.poll(peer) else { continue };
+            let len = match transmit {
+                Transmit::Frame(len) => Some(len),
+                Transmit::FromRing(batch) => self.copy(&batch),
+                Transmit::FromStore(batch) => match self.read(wake, &batch).await {
                     Ok(len) => len,
                     Err(halt) => return halt,
                 },
-                Ok(Transmit::FromSnapshot(batch)) => match self.read_chunk(wake, &batch).await {
+                Transmit::FromSnapshot(batch) => match self.read_chunk(wake, &batch).await {
                     Ok(len) => len,
                     Err(halt) => return halt,
                 },
@@ -66,6 +74,16 @@ impl<'a, P: Platform> Replicator<'a, P> {
                 let _ = shared.transport.send(peer, frame).await;
             }
         }
+    }
+
+    /// What the core has for the peer, if anything. If that is not all, the line calls again.
+    fn poll(&mut self, peer: NodeId) -> Option<Transmit> {
+        let (shared, frame) = (self.shared, &mut *self.frame);
+        let now = shared.clock.now();
+        let (transmit, more) =
+            shared.with(|state| (state.raft.poll_transmit(now, peer, frame), state.raft.take_ready()));
+        shared.call(more);
+        transmit
     }
 
     /// Copies the batch behind its header. What lies there is what the core told, for as long as it is in the ring; it is still the log of a
