@@ -3,12 +3,16 @@
 #[allow(dead_code, unused_imports)] // Other tests use the rest of it.
 mod rig;
 
-use std::cell::RefCell;
+use std::array::from_fn;
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
+use std::task::{Poll, Waker};
 
 use embassy_futures::poll_once;
 use quoring::{Answer, Duration, Halt, Lost, Pending, ProposalError, ProposeError, Role};
+use quoring_core::wire::Message;
 use rig::{Board, Cluster, Fault, node_id};
 
 /// Nodes with 2 KiB of ring in which 64 entries can be found.
@@ -237,6 +241,58 @@ fn an_application_that_stood_still_for_several_rings_catches_up_from_the_store()
         assert_eq!(cluster.applied(follower), cluster.applied(leader));
         assert!(cluster.store(follower).reads() >= reads + 400, "the ring holds 64 entries");
         assert_eq!(cluster.now(), before);
+    });
+}
+
+/// The leader's clients send their next command as soon as the last one is answered, and begin with the first entries that the peer gets. It was
+/// one turn of the executor for each entry once: then the clients were faster.
+///
+/// covers: P1, P7, P8, L12
+#[test]
+fn a_peer_behind_the_ring_catches_up_from_the_store_under_full_load() {
+    let cluster = usual::<16>();
+    cluster.run(async {
+        let (leader, [away, _]) = cluster.roles().await;
+        let node = cluster.node(leader);
+        cluster.links().isolate(away);
+        for count in 1..=164 {
+            assert_eq!(node.propose(b"without it").await, Ok(answer(count)));
+        }
+        cluster.links().heal();
+        let (begun, waiting) = (Rc::<Cell<bool>>::default(), Rc::<RefCell<Vec<Waker>>>::default());
+        let begin = || {
+            let (begun, waiting) = (Rc::clone(&begun), Rc::clone(&waiting));
+            poll_fn(move |cx| {
+                waiting.borrow_mut().push(cx.waker().clone());
+                if begun.get() { Poll::Ready(()) } else { Poll::Pending }
+            })
+        };
+        let clients: [_; 8] = from_fn(|_| {
+            let begin = begin();
+            cluster.client(async move {
+                begin.await;
+                while node.propose(b"load").await.is_ok() {}
+            })
+        });
+        let began = begin();
+        cluster.links().filter(move |from, to, message| {
+            if matches!(message, Message::Append(append) if (from, to) == (leader, away) && append.bytes > 0) {
+                begun.set(true);
+                waiting.take().into_iter().for_each(Waker::wake);
+            }
+            true
+        });
+        let reads = cluster.store(leader).reads();
+        began.await;
+        let behind = || node.status().last.0 - cluster.node(away).status().durable.0;
+        let mut own = 0;
+        while behind() > 40 {
+            own += 1;
+            assert!(own < 200, "{} entries behind, clients or not", behind());
+            node.propose(b"own").await.unwrap();
+        }
+        assert!(cluster.store(leader).reads() >= reads + 100, "from the store");
+        clients.iter().for_each(|client| cluster.dismiss(client));
     });
 }
 

@@ -138,30 +138,40 @@ impl<'a, P: Platform> Replicator<'a, P> {
         }
     }
 
+    /// All under one lock: one entry at a time, each behind a turn of all others, is slower than a leader takes new ones, and the peer
+    /// never catches up. A frame's worth of reads is what the log writer waits for at most.
     async fn read_records(&mut self, wake: &Wake<P::Mutex>, batch: &StoreBatch) -> Result<Read, Unread> {
-        let (shared, prev) = (self.shared, batch.first.previous());
-        let prev_term = match batch.prev_term {
-            Some(term) => term,
-            None => shared.use_store(wake, async |store| read_term(store, prev).await).await?,
-        };
         let records =
             self.frame.get_mut(batch.offset..).and_then(|rest| rest.get_mut(..batch.limit)).unwrap_or_default();
-        let mut read = Read { prev_term, last: prev, bytes: 0 };
-        while read.last < batch.last {
-            let index = read.last.next();
-            let rest = records.get_mut(read.bytes..).unwrap_or_default();
-            match shared.use_store(wake, async |store| store.read(index, rest).await).await {
-                Ok(size) => (read.last, read.bytes) = (index, read.bytes + size),
-                // What is accepted and not yet durable is still in the ring, and what does not fit goes in the next frame.
-                Err(ReadError::Missing | ReadError::TooSmall(_)) if read.last >= batch.first => break,
-                Err(ReadError::TooSmall(_)) => return Err(Unread::TooSmall),
-                Err(ReadError::Missing) => return Err(Unread::Missing(index)),
-                // A local read error is never sent as "nothing more" (L12).
-                Err(ReadError::Store(_)) => return Err(Unread::Failed(index)),
-            }
-        }
-        Ok(read)
+        self.shared.use_store(wake, async |store| read_batch(store, batch, records).await).await
     }
+}
+
+/// Reads entries of a batch, as many as are there and fit into `records`.
+async fn read_batch<S: LogStore>(store: &mut S, batch: &StoreBatch, records: &mut [u8]) -> Result<Read, Unread> {
+    let prev = batch.first.previous();
+    let prev_term = match batch.prev_term {
+        Some(term) => term,
+        None => read_term(store, prev).await?,
+    };
+    let mut read = Read { prev_term, last: prev, bytes: 0 };
+    while read.last < batch.last {
+        let index = read.last.next();
+        let rest = records.get_mut(read.bytes..).unwrap_or_default();
+        if rest.len() < HEADER && read.bytes > 0 {
+            break;
+        }
+        match store.read(index, rest).await {
+            Ok(size) => (read.last, read.bytes) = (index, read.bytes + size),
+            // What is accepted and not yet durable is still in the ring, and what does not fit goes in the next frame.
+            Err(ReadError::Missing | ReadError::TooSmall(_)) if read.last >= batch.first => break,
+            Err(ReadError::TooSmall(_)) => return Err(Unread::TooSmall),
+            Err(ReadError::Missing) => return Err(Unread::Missing(index)),
+            // A local read error is never sent as "nothing more" (L12).
+            Err(ReadError::Store(_)) => return Err(Unread::Failed(index)),
+        }
+    }
+    Ok(read)
 }
 
 /// Why nothing was read.
