@@ -69,8 +69,6 @@ pub struct PagedLog<M, const PAGES: usize, const WORD: usize, const RECORD: usiz
     boot: u32,
     /// The sequence of the page that told `vote`, during recovery.
     vote_at: u32,
-    /// Entries up to this one may go.
-    allowed: LogIndex,
     /// Where the last read ended: a page, its records from there on, and the next entry.
     reading: Option<(usize, Live, LogIndex)>,
 }
@@ -122,7 +120,6 @@ impl<M: Medium, const PAGES: usize, const WORD: usize, const RECORD: usize> Page
             vote: 0,
             boot: 0,
             vote_at: 0,
-            allowed: LogIndex::ZERO,
             reading: None,
         })
     }
@@ -179,14 +176,14 @@ impl<M: Medium, const PAGES: usize, const WORD: usize, const RECORD: usize> Page
         for page in numbers() {
             assert!(page.sequence <= self.sequence && !page.trimmed);
         }
-        let room = self.pages.free() + self.pages.droppable(self.allowed);
+        let room = self.pages.free() + self.pages.droppable();
         assert!(self.phase != Phase::Running || self.pages.head().is_none() || room > 0, "a page for a merge");
     }
 
     /// What is not kept on the medium.
     const fn forget_state(&mut self) {
         (self.sequence, self.vote_at, self.vote, self.boot) = (0, 0, 0, 0);
-        (self.last, self.term, self.allowed) = (EntryId::ZERO, Term::ZERO, LogIndex::ZERO);
+        (self.last, self.term) = (EntryId::ZERO, Term::ZERO);
         self.reading = None;
     }
 
@@ -240,25 +237,17 @@ impl<M: Medium, const PAGES: usize, const WORD: usize, const RECORD: usize> Page
         self.tail.at.saturating_sub(self.io.format.data() + self.io.format.extent(live))
     }
 
-    /// Bytes of records that `room` bytes of a page take, however they are batched: the smallest ones one by one, and at last the largest one, which
-    /// does not fit.
-    const fn promise(&self, room: u32) -> u64 {
+    /// Bytes of records that so many whole pages take and, before them, `rest` bytes of the newest. The last of all leaves room for votes.
+    const fn promise(&self, pages: usize, rest: u32) -> u64 {
         let format = &self.io.format;
-        let room = (room + format.unit()).saturating_sub(format.extent(RECORD as u32));
-        let Some(batches) = room.checked_div(format.extent(16)) else { return 0 };
-        batches as u64 * 16
-    }
-
-    /// What that many pages take, the last of which must leave room for votes, and the rest of the newest before.
-    const fn promise_pages(&self, pages: usize, rest: u32) -> u64 {
-        let format = &self.io.format;
-        let kept = format.reserve() + format.unit();
+        let (kept, largest) = (format.reserve() + format.unit(), RECORD as u32);
         match pages.checked_sub(1) {
             Some(full) => {
-                let full = full as u64 * self.promise(format.usable());
-                self.promise(rest) + full + self.promise(format.usable().saturating_sub(kept))
+                let full = full as u64 * format.promise(format.usable(), largest) as u64;
+                let last = format.promise(format.usable().saturating_sub(kept), largest);
+                full + last as u64 + format.promise(rest, largest) as u64
             }
-            None => self.promise(rest.saturating_sub(kept)),
+            None => format.promise(rest.saturating_sub(kept), largest) as u64,
         }
     }
 
@@ -341,15 +330,15 @@ impl<M: Medium, const PAGES: usize, const WORD: usize, const RECORD: usize> LogS
 
     fn space(&self) -> Space {
         let all = usize::from(self.io.format.layout.log_pages);
-        let pages = (self.pages.free() + self.pages.droppable(self.allowed)).saturating_sub(1);
+        let pages = (self.pages.free() + self.pages.droppable()).saturating_sub(1);
         let rest = self.pages.head().map_or(0, |_| self.io.format.page().saturating_sub(self.tail.at));
-        Space { capacity: self.promise_pages(all - 1, 0), free: self.promise_pages(pages, rest), start: self.start() }
+        Space { capacity: self.promise(all - 1, 0), free: self.promise(pages, rest), start: self.start() }
     }
 
     /// An allowance that the log relies on to take votes is not taken back.
     fn purge(&mut self, index: LogIndex) {
-        if index >= self.allowed || self.pages.free() + self.pages.droppable(index) >= 2 {
-            self.allowed = index;
+        if index >= self.pages.allowed() || self.pages.free() + self.pages.droppable_below(index) >= 2 {
+            self.pages.allow(index);
         }
     }
 

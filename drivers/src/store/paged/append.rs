@@ -109,8 +109,7 @@ impl<M: Medium, const PAGES: usize, const WORD: usize, const RECORD: usize> Page
 
     /// Whether a page can be begun and one more still be had, for a merge.
     pub(super) fn can_open(&self) -> bool {
-        let free = self.pages.free();
-        (free >= 2 || free + self.pages.droppable(self.allowed) >= 2) && self.sequence < u32::MAX
+        self.pages.free() + self.pages.droppable() >= 2 && self.sequence < u32::MAX
     }
 
     /// Begins the next page.
@@ -175,7 +174,7 @@ impl<M: Medium, const PAGES: usize, const WORD: usize, const RECORD: usize> Page
     /// Erases one page that is out of use; `false` if there is none.
     pub(super) async fn clean_one(&mut self) -> Result<bool, Error<M::Error>> {
         let unused = self.pages.find(State::Stale).or_else(|| self.pages.find(State::Dirty));
-        let oldest = || self.pages.oldest().filter(|_| self.pages.droppable(self.allowed) > 0);
+        let oldest = || self.pages.oldest().filter(|_| self.pages.droppable() > 0);
         let Some(number) = unused.or_else(oldest) else { return Ok(false) };
         self.wipe(number).await?;
         Ok(true)

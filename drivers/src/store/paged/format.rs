@@ -97,9 +97,16 @@ impl Format {
         if self.geometry.word > STEP { self.geometry.word } else { STEP }
     }
 
+    /// Bytes of the units that `bytes` take.
+    const fn in_units(&self, bytes: u32) -> u32 {
+        // Units are powers of two, of which the compiler does not know: it would divide, and small cores do that in a loop.
+        let below = self.unit() - 1;
+        (bytes + below) & !below
+    }
+
     /// Bytes that a header or commit record takes.
     pub(super) const fn header(&self) -> u32 {
-        (HEADER as u32).next_multiple_of(self.unit())
+        self.in_units(HEADER as u32)
     }
 
     /// Where the batches of a page begin: behind two copies of its header.
@@ -114,7 +121,15 @@ impl Format {
 
     /// Bytes that a batch takes on the medium, with `body` bytes of records.
     pub(super) const fn extent(&self, body: u32) -> u32 {
-        (body + BATCH_HEADER + TRAILER).next_multiple_of(self.unit())
+        self.in_units(body + BATCH_HEADER + TRAILER)
+    }
+
+    /// Bytes of records that `room` bytes of a page take, however they are batched: the smallest ones one by one, and at last one of `largest` bytes,
+    /// which does not fit.
+    pub(super) const fn promise(&self, room: u32, largest: u32) -> u32 {
+        let room = (room + self.unit()).saturating_sub(self.extent(largest));
+        // What the smallest one takes is a power of two as well.
+        (room >> self.extent(STEP).trailing_zeros()) * STEP
     }
 
     /// What an interrupted write of the last word can explain: the last bytes of a batch.
@@ -125,7 +140,7 @@ impl Format {
     /// What entries leave free of the last page, for votes.
     pub(super) const fn reserve(&self) -> u32 {
         let (least, share) = (self.extent(2 * STEP) * 2, self.usable() / 8);
-        if share > least { share - share % self.unit() } else { least }
+        if share > least { share & !(self.unit() - 1) } else { least }
     }
 
     /// Where page `number` begins.

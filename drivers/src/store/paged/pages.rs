@@ -106,6 +106,11 @@ pub(super) struct Pages<const PAGES: usize> {
     order: Vec<u16, PAGES, u16>,
     /// How many pages are in each state.
     states: [u16; State::COUNT],
+    /// Entries up to this one may go.
+    allowed: LogIndex,
+    /// How many of the oldest pages hold nothing but what may go, and how many of these nothing at all. The newest is not counted.
+    droppable: u16,
+    empty: u16,
     /// Some page may be [trimmed](Page::trimmed).
     recount: bool,
 }
@@ -114,7 +119,16 @@ impl<const PAGES: usize> Pages<PAGES> {
     pub(super) const fn new(count: usize) -> Self {
         let mut states = [0; State::COUNT];
         states[State::Dirty as usize] = count as u16;
-        Self { table: [Page::NONE; PAGES], count, order: Vec::new(), states, recount: false }
+        Self {
+            table: [Page::NONE; PAGES],
+            count,
+            order: Vec::new(),
+            states,
+            allowed: LogIndex::ZERO,
+            droppable: 0,
+            empty: 0,
+            recount: false,
+        }
     }
 
     /// Forgets all.
@@ -148,13 +162,15 @@ impl<const PAGES: usize> Pages<PAGES> {
             // There is room for all.
             let _ = self.order.insert(place, number as u16);
         }
+        self.count_oldest();
     }
 
     pub(super) fn set_state(&mut self, number: usize, state: State) {
         self.set(number, Page { state, ..*self.get(number) });
     }
 
-    /// Changes what is in a page; not its state nor its place.
+    /// Changes what is in a page; not its state nor its place, and only in the newest which entries these are. Else the oldest are
+    /// to be [counted](Self::count_oldest) again.
     pub(super) fn update(&mut self, number: usize, change: impl FnOnce(&mut Page)) {
         if let Some(page) = self.table.get_mut(number) {
             change(page);
@@ -170,6 +186,7 @@ impl<const PAGES: usize> Pages<PAGES> {
                 self.recount |= page.trimmed;
             }
         }
+        self.count_oldest();
     }
 
     pub(super) fn all(&self) -> &[Page] {
@@ -188,6 +205,13 @@ impl<const PAGES: usize> Pages<PAGES> {
         assert_eq!(self.free(), self.all().iter().filter(|page| !page.is(State::Live)).count(), "all live pages");
         let trimmed = self.all().iter().any(|page| page.is(State::Live) && page.trimmed);
         assert!(self.recount || !trimmed, "what is trimmed is counted again");
+        let head = self.head();
+        let older = || self.in_order().filter(|number| Some(*number) != head).map(|number| self.get(number));
+        let gone = older().take_while(|page| page.is_empty() || page.end <= self.allowed).count();
+        let empty = older().take_while(|page| page.is_empty()).count();
+        assert_eq!((self.droppable(), usize::from(self.empty)), (gone, empty), "of the oldest pages");
+        let begin = self.in_order().map(|number| self.get(number)).find(|page| !page.is_empty()).map(|page| page.begin);
+        assert_eq!(self.first_entry(), begin, "where the log begins");
     }
 
     /// A page in this state.
@@ -256,18 +280,47 @@ impl<const PAGES: usize> Pages<PAGES> {
         self.order.last().map(|number| usize::from(*number))
     }
 
-    /// How many of the oldest pages may go, with entries up to `allowed` out of use; never the newest.
-    pub(super) fn droppable(&self, allowed: LogIndex) -> usize {
-        let head = self.head();
-        let gone = |number: &usize| {
-            let page = self.get(*number);
-            Some(*number) != head && (page.is_empty() || page.end <= allowed)
-        };
-        self.in_order().take_while(gone).count()
+    /// Entries up to this one may go.
+    pub(super) const fn allowed(&self) -> LogIndex {
+        self.allowed
+    }
+
+    pub(super) fn allow(&mut self, index: LogIndex) {
+        let counted = if index >= self.allowed { self.droppable } else { self.empty };
+        self.allowed = index;
+        self.droppable = self.count_droppable(counted, index);
+    }
+
+    /// How many of the oldest pages may go; never the newest.
+    pub(super) const fn droppable(&self) -> usize {
+        self.droppable as usize
+    }
+
+    /// How many there were, if entries up to `index` might go.
+    pub(super) fn droppable_below(&self, index: LogIndex) -> usize {
+        usize::from(self.count_droppable(self.empty, index))
     }
 
     /// The first live entry, if there is one.
     pub(super) fn first_entry(&self) -> Option<LogIndex> {
-        self.in_order().map(|number| self.get(number)).find(|page| !page.is_empty()).map(|page| page.begin)
+        let page = self.get(usize::from(*self.order.get(usize::from(self.empty))?));
+        (!page.is_empty()).then_some(page.begin)
+    }
+
+    /// Counts again which of the oldest pages may go.
+    pub(super) fn count_oldest(&mut self) {
+        self.empty = self.count_more(0, Page::is_empty);
+        self.droppable = self.count_droppable(self.empty, self.allowed);
+    }
+
+    /// How many of the oldest pages may go, with entries up to `index` out of use, when so many are known.
+    fn count_droppable(&self, known: u16, index: LogIndex) -> u16 {
+        self.count_more(known, |page| page.is_empty() || page.end <= index)
+    }
+
+    fn count_more(&self, known: u16, counts: impl Fn(&Page) -> bool) -> u16 {
+        let older = self.order.iter().take(self.order.len().saturating_sub(1)).skip(usize::from(known));
+        let more = older.take_while(|number| counts(self.get(usize::from(**number)))).count();
+        known + more as u16
     }
 }

@@ -26,7 +26,7 @@ impl<M: Medium, const PAGES: usize, const WORD: usize, const RECORD: usize> Page
             log.snapshot(&snapshot);
             // A durable snapshot covers these, whoever asks (S3). Its last entry stays: it shows whether the log follows on the snapshot or
             // contradicts it, and must be started anew.
-            self.allowed = snapshot.last.index.previous();
+            self.pages.allow(snapshot.last.index.previous());
         }
         let covered = self.snapshots.newest().map_or(LogIndex::ZERO, |snapshot| snapshot.last.index);
         self.find_pages().await?;
@@ -171,6 +171,7 @@ impl<M: Medium, const PAGES: usize, const WORD: usize, const RECORD: usize> Page
             next = self.pages.next(number);
             self.check_order(number, next)?;
         }
+        self.pages.count_oldest();
         Ok(first)
     }
 
