@@ -132,8 +132,9 @@ fn account(counts: &str) -> Account {
         } else if line.starts_with(|first: char| first.is_ascii_digit() || "+-*".contains(first)) {
             let cost = line.split_whitespace().nth(1).and_then(|cost| cost.parse::<u64>().ok());
             if let Some(cost) = cost.filter(|_| !std::mem::take(&mut is_call)) {
-                *account.entry(part(&file).or_else(|| part(&function)).unwrap_or("the system's library")).or_default() +=
-                    cost;
+                *account
+                    .entry(part(&file).or_else(|| part(&function)).unwrap_or("the system's library"))
+                    .or_default() += cost;
             }
         }
     }

@@ -29,10 +29,13 @@ pub(crate) enum Proposal {
 }
 
 impl Proposal {
-    /// The wait is over.
-    #[inline]
-    fn ended(outcome: Result<&Answer, Lost>) -> Self {
-        outcome.map_or_else(Self::Lost, |answer| Self::Applied(*answer))
+    /// The wait is over. Always true.
+    pub(crate) fn end(&mut self, outcome: Result<&Answer, Lost>) -> bool {
+        *self = match outcome {
+            Ok(answer) => Self::Applied(*answer),
+            Err(lost) => Self::Lost(lost),
+        };
+        true
     }
 
     /// What it adds to the numbers of those that are queued and that wait.
@@ -151,29 +154,24 @@ impl<'a> Proposals<'a> {
 
     /// The application has finished `entry`: who waits for it gets the outcome.
     pub(crate) fn applied(&mut self, entry: EntryId, outcome: Result<&Answer, Lost>) -> Woken {
-        self.complete(|slot| {
-            matches!(slot, Proposal::Waiting(other) if *other == entry).then(|| Proposal::ended(outcome))
-        })
+        self.complete(|slot| matches!(slot, Proposal::Waiting(other) if *other == entry) && slot.end(outcome))
     }
 
     /// An entry with this request has been passed: who waits for it gets the outcome.
     pub(crate) fn applied_request(&mut self, key: RequestKey, outcome: Result<&Answer, Lost>) -> Woken {
-        self.complete(|slot| {
-            matches!(slot, Proposal::Requested(other) if key.ends(other)).then(|| Proposal::ended(outcome))
-        })
+        self.complete(|slot| matches!(slot, Proposal::Requested(other) if key.ends(other)) && slot.end(outcome))
     }
 
     /// A snapshot took the place of the entries up to `index`, with these `sessions` (R7). A request that is not in it may still come; but a stream's has no answer
     /// any more that could be found.
     pub(crate) fn restored(&mut self, index: LogIndex, sessions: &SessionTable<'_>) -> Woken {
         self.complete(|slot| match slot {
-            Proposal::Waiting(entry) if entry.index <= index => Some(Proposal::Lost(Lost::Covered)),
+            Proposal::Waiting(entry) if entry.index <= index => slot.end(Err(Lost::Covered)),
             Proposal::Requested(RequestKey { kind: Kind::Session, request }) => {
-                let outcome = sessions.outcome(index, request)?;
-                Some(Proposal::ended(outcome.as_ref().map_err(|lost| *lost)))
+                sessions.outcome(index, request).is_some_and(|outcome| slot.end(outcome.as_ref().map_err(|lost| *lost)))
             }
-            Proposal::Requested(_) => Some(Proposal::Lost(Lost::Covered)),
-            _ => None,
+            Proposal::Requested(_) => slot.end(Err(Lost::Covered)),
+            _ => false,
         })
     }
 
@@ -181,20 +179,17 @@ impl<'a> Proposals<'a> {
     /// another leader.
     pub(crate) fn lose(&mut self, lost: Lost) -> Woken {
         let entries_only = lost == Lost::LeadershipLost;
-        self.complete(|slot| (!entries_only || matches!(slot, Proposal::Waiting(_))).then_some(Proposal::Lost(lost)))
+        self.complete(|slot| (!entries_only || matches!(slot, Proposal::Waiting(_))) && slot.end(Err(lost)))
     }
 
-    /// Ends the wait of those who have an `end`, and wakes them. Asks nobody but who waits for an entry or a request.
-    pub(crate) fn complete(&mut self, end: impl Fn(&Proposal) -> Option<Proposal>) -> Woken {
+    /// Wakes those whose wait is ended by `end`. Asks nobody but who waits for an entry or a request.
+    pub(crate) fn complete(&mut self, end: impl Fn(&mut Proposal) -> bool) -> Woken {
         let mut woken = Woken::default();
         if self.waiting == 0 {
             return woken;
         }
         for (bit, slot) in self.slots.iter_mut().enumerate() {
-            if matches!(slot, Proposal::Waiting(_) | Proposal::Requested(_))
-                && let Some(end) = end(slot)
-            {
-                *slot = end;
+            if matches!(slot, Proposal::Waiting(_) | Proposal::Requested(_)) && end(slot) {
                 self.waiting -= 1;
                 woken.0 |= 1 << bit;
             }

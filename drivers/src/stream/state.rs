@@ -185,23 +185,23 @@ impl State<'_> {
     pub(crate) fn settle_stream(&mut self, leader_lost: bool) -> (Woken, Option<(u16, Broken)>) {
         let window = self.raft.window();
         let lost = if self.raft.has_halted() { Lost::Halted } else { Lost::LeadershipLost };
-        let woken = self.proposals.complete(|slot| match *slot {
+        let woken = self.proposals.complete(|slot| match slot {
             Proposal::Requested(RequestKey { kind: Kind::Stream, request: RequestId { client, sequence, .. } }) => {
-                let ours = client == window.client;
+                let (ours, sequence) = (*client == window.client, *sequence);
                 let from = |number: u32| ours && sequence.wrapping_sub(number).cast_signed() >= 0;
                 match window.state {
                     WindowState::Closed(Closed::Rejected(_) | Closed::TooLarge | Closed::Unsupported)
                         if from(window.accepted) =>
                     {
-                        Some(Proposal::Lost(Lost::NotStored))
+                        slot.end(Err(Lost::NotStored))
                     }
-                    WindowState::Closed(_) if from(window.sent) => Some(Proposal::Lost(Lost::NotStored)),
+                    WindowState::Closed(_) if from(window.sent) => slot.end(Err(Lost::NotStored)),
                     // The leader leads on, and may have it or not.
-                    WindowState::Closed(Closed::NoAnswer) if from(window.accepted) => Some(Proposal::Lost(lost)),
-                    _ => leader_lost.then_some(Proposal::Lost(lost)),
+                    WindowState::Closed(Closed::NoAnswer) if from(window.accepted) => slot.end(Err(lost)),
+                    _ => leader_lost && slot.end(Err(lost)),
                 }
             }
-            _ => None,
+            _ => false,
         });
         let broken = match self.streams.open {
             Some((number, Some((Route::Direct(term), _)))) if self.raft.leads() != Some(term) => {
