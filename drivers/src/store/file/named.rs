@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -61,13 +61,11 @@ impl NamedFile {
 
     /// Fills `bytes`; a file that ends before that is an error.
     pub(super) fn read_at(&self, offset: u64, bytes: &mut [u8]) -> Result<(), IoError> {
-        let mut file = &self.file;
-        self.told("read", file.seek(SeekFrom::Start(offset)).and_then(|_| file.read_exact(bytes)))
+        self.told("read", read_at(&self.file, offset, bytes))
     }
 
     pub(super) fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), IoError> {
-        let mut file = &self.file;
-        self.told("write", file.seek(SeekFrom::Start(offset)).and_then(|_| file.write_all(bytes)))
+        self.told("write", write_at(&self.file, offset, bytes))
     }
 
     /// Makes the content durable.
@@ -97,6 +95,29 @@ impl NamedFile {
     pub(super) fn told<T>(&self, action: &'static str, result: io::Result<T>) -> Result<T, IoError> {
         result.map_err(|cause| IoError { action, path: self.path(), cause })
     }
+}
+
+/// One call of the system.
+#[cfg(unix)]
+fn read_at(file: &File, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, bytes, offset)
+}
+
+#[cfg(unix)]
+fn write_at(file: &File, offset: u64, bytes: &[u8]) -> io::Result<()> {
+    std::os::unix::fs::FileExt::write_all_at(file, bytes, offset)
+}
+
+#[cfg(not(unix))]
+fn read_at(mut file: &File, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+    use std::io::{Read, Seek, SeekFrom};
+    file.seek(SeekFrom::Start(offset)).and_then(|_| file.read_exact(bytes))
+}
+
+#[cfg(not(unix))]
+fn write_at(mut file: &File, offset: u64, bytes: &[u8]) -> io::Result<()> {
+    use std::io::{Seek, SeekFrom, Write};
+    file.seek(SeekFrom::Start(offset)).and_then(|_| file.write_all(bytes))
 }
 
 impl fmt::Display for IoError {
