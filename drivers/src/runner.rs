@@ -47,15 +47,23 @@ impl<'a, P: Platform, const PEERS: usize> Runner<'a, P, PEERS> {
     }
 
     /// Runs all tasks in one future. It ends only when the node halts. Dropping it stops the node as a loss of power would.
+    ///
+    /// Also where the store blocks while it writes, as a file log does: frames that have come in are handled, and what is to be sent is sent, before the log is
+    /// written, so the peers write at the same time. The node is deaf for as long as a write takes, which the election timeout must exceed anyway.
     pub async fn run(self) -> Halt {
         let Tasks { log_writer, replicators, receiver, ticker } = self.split();
         let replicators = select_array(replicators.map(Replicator::run));
-        match select4(log_writer.run(), replicators, receiver.run(), ticker.run()).await {
+        // In this order.
+        match select4(receiver.run(), replicators, ticker.run(), log_writer.run()).await {
             Either4::First(halt) | Either4::Second((halt, _)) | Either4::Third(halt) | Either4::Fourth(halt) => halt,
         }
     }
 
     /// The tasks one by one.
+    ///
+    /// Where the store blocks while it writes, a log writer on a thread of its own lets the node hear and send meanwhile. That costs two wake-ups of another
+    /// thread for each write, which on a fast disk take longer than the rest; a host whose writes are short lets one thread do it all, the log
+    /// writer last. All others belong on one thread, the only one that drives sockets and timers.
     pub fn split(self) -> Tasks<'a, P, PEERS> {
         self.tasks
     }

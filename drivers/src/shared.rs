@@ -306,9 +306,6 @@ impl<'a, P: Platform> Shared<'a, P> {
     }
 
     fn wake(&self, effects: Effects) {
-        if effects.accepted {
-            self.wakes.log_writer.notify();
-        }
         self.ask_for_snapshot(effects.wants);
         if effects.committed || effects.wants {
             self.wakes.committed.notify();
@@ -317,6 +314,10 @@ impl<'a, P: Platform> Shared<'a, P> {
             self.wakes.ticker.notify();
         }
         self.call(effects.ready);
+        // After them: the peers write at the same time.
+        if effects.accepted {
+            self.wakes.log_writer.notify();
+        }
         self.wake_proposals(effects.woken);
         effects.waiting.wake();
         if effects.streams {

@@ -54,7 +54,9 @@ fn start<const NODES: usize>() -> [Node<'static, Host>; NODES] {
         let memory = Box::leak(Box::new(Resources::<_, 256, 64, 2, 256, 32>::new()));
         let started = quoring::new(config, MemoryLog::new(), network.endpoint(id).unwrap(), SystemClock::new(), memory);
         let (node, committed, runner) = block_on(started).unwrap();
-        thread::spawn(move || block_on(zip(runner.run(), apply(committed))));
+        // Made here and run there: executors of many threads move tasks about.
+        let tasks = zip(runner.run(), apply(committed));
+        thread::spawn(move || block_on(tasks));
         node
     })
 }

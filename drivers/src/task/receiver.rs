@@ -1,7 +1,7 @@
 //! Steps the core with each frame that comes in.
 
-use core::cell::Cell;
 use core::fmt;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use embassy_futures::select::{Either, select};
 use embassy_futures::yield_now;
@@ -14,6 +14,9 @@ use crate::platform::Platform;
 use crate::shared::Shared;
 use crate::store::{LogStore, SnapshotError};
 use crate::transport::Transport;
+
+/// How many frames that wait already are taken before the others have their turn: what is to be written for all of them is one write, and one answer.
+const AT_ONCE: u32 = 16;
 
 /// The receiver.
 pub struct Receiver<'a, P: Platform> {
@@ -35,11 +38,12 @@ impl<'a, P: Platform> Receiver<'a, P> {
     /// Runs until the node halts. Not cancel-safe: it may be in the middle of writing a snapshot to the store.
     pub async fn run(self) -> Halt {
         let shared = self.shared;
+        let mut taken = 0;
         loop {
-            // Asked only while there is no frame.
-            let waited = Cell::new(false);
+            // Asked only while there is no frame. Atomic for executors that move tasks between threads.
+            let waited = AtomicBool::new(false);
             let halted = shared.wakes.receiver.until(|| {
-                waited.set(true);
+                waited.store(true, Ordering::Relaxed);
                 shared.halted()
             });
             let received = match select(shared.transport.receive(self.buffer), halted).await {
@@ -48,8 +52,10 @@ impl<'a, P: Platform> Receiver<'a, P> {
             };
             match received {
                 Ok(len) => {
-                    if !waited.get() {
+                    taken = if waited.load(Ordering::Relaxed) { 0 } else { taken + 1 };
+                    if taken == AT_ONCE {
                         // A link that always has another frame must not keep the others from running.
+                        taken = 0;
                         yield_now().await;
                     }
                     if let Err(halt) = handle(shared, self.buffer.get(..len).unwrap_or_default()).await {
