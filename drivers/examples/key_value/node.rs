@@ -7,9 +7,9 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard};
 use std::{process, thread};
 
-use async_io::block_on;
 use embassy_futures::select::{select_array, select3};
 use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
+use futures_lite::future::block_on;
 use quoring::clock::system::SystemClock;
 use quoring::store::file::{FileLog, FileSize};
 use quoring::transport::udp::UdpTransport;
@@ -62,11 +62,12 @@ pub(crate) fn run(id: NodeId, addresses: &[SocketAddr], folder: &Path) -> Result
     let (node, committed, runner) = block_on(quoring::new(config, store, transport, SystemClock::new(), memory))?;
     eprintln!("node {id} at {address} holds entries up to {}", node.status().durable);
 
-    // A file log blocks while it writes, so the log writer has a thread of its own; so has the application, which may take its time.
+    // A file log blocks while it writes, so the log writer has a thread of its own; so has the application, which may take its time. The thread that sends and
+    // receives is the only one that watches sockets and timers: wherever else `async_io::block_on` ran, frames would come in there, and be handed on to this one.
     let Tasks { log_writer, replicators, receiver, ticker } = runner.split();
     thread::spawn(move || block_on(log_writer.run()));
     thread::spawn(move || {
-        block_on(select3(select_array(replicators.map(Replicator::run)), receiver.run(), ticker.run()))
+        async_io::block_on(select3(receiver.run(), select_array(replicators.map(Replicator::run)), ticker.run()))
     });
     thread::spawn(move || Service::new(node).take(&clients));
     thread::spawn(move || await_stop(node));

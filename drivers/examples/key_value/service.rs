@@ -18,8 +18,9 @@ use std::net::{TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
 
-use async_io::{Timer, block_on};
+use async_io::Timer;
 use embassy_futures::select::{Either, select};
+use futures_lite::future::block_on;
 use quoring::{Node, ReadError, Role, SessionError, SessionId};
 
 use crate::command::{Command, check_key};
