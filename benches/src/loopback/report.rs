@@ -33,8 +33,12 @@ pub(crate) fn print(folder: &Path, turns: u32, layout: Layout) -> Result<()> {
     }
     let processors = std::thread::available_parallelism()?;
     let file_system = file_system(&scratch.0).unwrap_or_else(|| "a file system of unknown kind".into());
+    let threads = match layout {
+        Layout::OneThread => "one thread",
+        Layout::LogThread => "two threads",
+    };
     println!(
-        "Three nodes on 127.0.0.1, {processors} processors, logs on {file_system}; commands of {COMMAND} bytes.\n"
+        "Three nodes of {threads} each on 127.0.0.1, {processors} processors, all logs on one {file_system}; commands of {COMMAND} bytes.\n"
     );
 
     println!("| commands in flight | commits per second | p50, µs | p90 | p99 | max |\n|---|--:|--:|--:|--:|--:|");
