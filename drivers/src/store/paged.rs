@@ -204,13 +204,25 @@ impl<M: Medium, const PAGES: usize, const WORD: usize, const RECORD: usize> Page
         }
     }
 
-    /// Whether this is a batch that the log can take.
-    fn check(&self, batch: &[u8]) -> Result<(), Error<M::Error>> {
-        Entries::new(batch, self.last.index).finish().map_err(Error::Record)?;
-        match Records::new(batch).flatten().map(|record| record.bytes.len()).find(|&size| size > RECORD) {
-            Some(size) => Err(Error::TooLarge(size as u32)),
-            None => Ok(()),
+    /// Whether this is a batch that the log can take. Its last entry, if it is nothing but entries that go on with the log.
+    fn check(&self, batch: &[u8]) -> Result<Option<EntryId>, Error<M::Error>> {
+        let (mut last, mut bytes, mut rises) = (self.last, 0, true);
+        for entry in Entries::new(batch, last.index) {
+            let entry = entry.map_err(Error::Record)?;
+            let term = Term(entry.record.header.term);
+            rises &= entry.index > last.index && term >= last.term;
+            last = EntryId { term, index: entry.index };
+            bytes += entry.record.bytes.len();
         }
+        let continues = rises && bytes == batch.len();
+        // None of them is larger than all.
+        if batch.len() > RECORD {
+            let size = |record: Record<'_>| record.bytes.len();
+            if let Some(size) = Records::new(batch).flatten().map(size).find(|&size| size > RECORD) {
+                return Err(Error::TooLarge(size as u32));
+            }
+        }
+        Ok(continues.then_some(last))
     }
 
     /// Does one piece of work ahead of need.
@@ -313,11 +325,11 @@ impl<M: Medium, const PAGES: usize, const WORD: usize, const RECORD: usize> LogS
     async fn append(&mut self, batch: &[u8]) -> Result<(), Self::Error> {
         self.begin_write()?;
         let checked = self.check(batch);
-        if checked.is_ok() {
-            self.write(batch).await?;
+        if let Ok(continued) = checked {
+            self.write(batch, continued).await?;
         }
         self.phase = Phase::Running;
-        checked
+        checked.map(drop)
     }
 
     async fn read(&mut self, index: LogIndex, buffer: &mut [u8]) -> Result<usize, ReadError<Self::Error>> {

@@ -4,8 +4,7 @@ use quoring_core::{EntryId, LogIndex, RecoveredRecord, Term};
 use quoring_ring::{Header, Record, Records, extend};
 
 use super::error::Error;
-use super::format::{BatchHeader, MOST, Origin, PageHeader};
-use super::io::{Sums, Words, padding};
+use super::format::{MOST, Origin, PageHeader};
 use super::pages::{Page, State};
 use super::recover::corrupt;
 use super::walk::{Cursor, Found, Live};
@@ -13,13 +12,20 @@ use super::{Damage, PagedLog, Tail};
 use crate::store::medium::Medium;
 
 impl<M: Medium, const PAGES: usize, const WORD: usize, const RECORD: usize> PagedLog<M, PAGES, WORD, RECORD> {
-    /// Writes whole records: as many as fit at a time, into as many pages as it takes.
-    pub(super) async fn write(&mut self, mut batch: &[u8]) -> Result<(), Error<M::Error>> {
+    /// Writes whole records: as many as fit at a time, into as many pages as it takes. If they are nothing but entries that go on with the log,
+    /// `last` is the last of them, and they need not be looked at one by one.
+    pub(super) async fn write(&mut self, mut batch: &[u8], last: Option<EntryId>) -> Result<(), Error<M::Error>> {
         self.wipe_stale().await?;
         while !batch.is_empty() {
             let (piece, rest) = batch.split_at_checked(self.fitting(batch)).unwrap_or((batch, &[]));
             match self.pages.head().filter(|_| !piece.is_empty()) {
-                Some(head) => self.write_piece(head, piece).await?,
+                Some(head) => {
+                    self.write_piece(head, piece).await?;
+                    match last.filter(|_| rest.is_empty()) {
+                        Some(last) => self.note_entries(head, last, piece.len() as u32),
+                        None => self.note_records(head, piece).await?,
+                    }
+                }
                 None => self.make_room(batch).await?,
             }
             batch = rest;
@@ -57,21 +63,29 @@ impl<M: Medium, const PAGES: usize, const WORD: usize, const RECORD: usize> Page
 
     /// One batch.
     async fn write_piece(&mut self, head: usize, piece: &[u8]) -> Result<(), Error<M::Error>> {
-        let format = self.io.format;
-        let (Tail { at, seed }, body) = (self.tail, piece.len() as u32);
-        let place = format.place(seed, at);
-        let mut sums = Sums::new(&format, place, body);
-        sums.add(&format, piece);
-        sums.pad(&format, padding(&format, body));
-        let header =
-            BatchHeader { number: self.pages.get(head).batches, length: (body / 16) as u16, prefix: sums.prefix() };
-        let mut words = Words::at(format.base(head) + at);
-        self.io.begin_batch(&mut words, &header, place).await.map_err(Error::Medium)?;
-        self.io.push(&mut words, piece).await.map_err(Error::Medium)?;
-        self.io.end_batch(&mut words, body, sums.sum()).await.map_err(Error::Medium)?;
+        let format = &self.io.format;
+        let Tail { at, seed } = self.tail;
+        let (place, base) = (format.place(seed, at), format.base(head));
+        let number = self.pages.get(head).batches;
+        self.io.write_batch(base + at, number, place, piece).await.map_err(Error::Medium)?;
         self.io.medium.sync().await.map_err(Error::Medium)?;
-        self.tail.at = at + format.extent(body);
-        self.pages.update(head, |page| page.batches = page.batches.saturating_add(1));
+        self.tail.at = at + self.io.format.extent(piece.len() as u32);
+        self.pages.update(head, |page| page.batches = number.saturating_add(1));
+        Ok(())
+    }
+
+    /// Keeps account of entries behind the last one, up to `last`, of so many bytes.
+    fn note_entries(&mut self, head: usize, last: EntryId, bytes: u32) {
+        let first = self.last.index.next();
+        if last.term > self.term {
+            (self.term, self.vote) = (last.term, 0);
+        }
+        self.pages.update(head, |page| page.add(first, last.index, bytes));
+        self.last = last;
+    }
+
+    /// Keeps account of any records.
+    async fn note_records(&mut self, head: usize, piece: &[u8]) -> Result<(), Error<M::Error>> {
         for record in Records::new(piece).flatten() {
             let taken = self.taken(&record);
             self.note(head, &record.header, taken);

@@ -344,6 +344,22 @@ impl BatchHeader {
     }
 }
 
+impl Format {
+    /// Makes `batch`, which is as long, the batch of these records.
+    pub(super) fn encode_batch(&self, batch: &mut [u8], number: u16, place: u32, body: &[u8]) {
+        let to_last_word = batch.len().saturating_sub(self.tail() as usize).saturating_sub(BATCH_HEADER as usize);
+        let Some((header, rest)) = batch.split_first_chunk_mut() else { return };
+        let Some((rest, sum)) = rest.split_last_chunk_mut() else { return };
+        let Some((records, zeros)) = rest.split_at_mut_checked(body.len()) else { return };
+        records.copy_from_slice(body);
+        zeros.fill(0);
+        let (first, last) = rest.split_at_checked(to_last_word).unwrap_or((rest, &[]));
+        let prefix = (self.crc)(place, first);
+        *sum = if last.is_empty() { prefix } else { (self.crc)(prefix, last) }.to_le_bytes();
+        *header = BatchHeader { number, length: (body.len() as u32 / STEP) as u16, prefix }.encode(self, place);
+    }
+}
+
 /// What makes a snapshot whole: written last, at the beginning of its slot.
 ///
 /// ```text

@@ -2,7 +2,7 @@
 
 use core::ops::Range;
 
-use super::format::{BATCH_HEADER, BatchHeader, Format, HEADER, PageHeader, TRAILER};
+use super::format::{BATCH_HEADER, BatchHeader, Format, HEADER, PageHeader, STEP, TRAILER};
 use crate::store::medium::Medium;
 
 /// A medium, what was last read from it, and the word that is being filled.
@@ -210,6 +210,25 @@ impl<M: Medium, const WORD: usize, const RECORD: usize> Io<M, WORD, RECORD> {
         let range = self.load(at, length).await?;
         let bytes = self.buffer.get(range).unwrap_or_default();
         push(&mut self.medium, &mut self.word, self.format.geometry.word, words, bytes).await
+    }
+
+    /// Writes a batch of these records: at once, if it fits the buffer.
+    pub(super) async fn write_batch(&mut self, at: u32, number: u16, place: u32, body: &[u8]) -> Result<(), M::Error> {
+        let length = body.len() as u32;
+        let format = self.format;
+        if let Some(batch) = self.buffer.get_mut(..format.extent(length) as usize) {
+            self.held = 0..0;
+            format.encode_batch(batch, number, place, body);
+            return self.medium.write(at, batch).await;
+        }
+        let mut sums = Sums::new(&format, place, length);
+        sums.add(&format, body);
+        sums.pad(&format, padding(&format, length));
+        let header = BatchHeader { number, length: (length / STEP) as u16, prefix: sums.prefix() };
+        let mut words = Words::at(at);
+        self.begin_batch(&mut words, &header, place).await?;
+        self.push(&mut words, body).await?;
+        self.end_batch(&mut words, length, sums.sum()).await
     }
 
     /// Writes the header of a batch; what follows is [pushed](Self::push).

@@ -72,14 +72,14 @@ impl Page {
         self.end.0 < self.begin.0
     }
 
-    /// An entry of this index was written to it.
-    pub(super) fn add(&mut self, index: LogIndex, size: u32) {
-        if self.is_empty() || index < self.begin {
-            self.begin = index;
+    /// The entries from `first` to `last`, of so many bytes, were written to it.
+    pub(super) fn add(&mut self, first: LogIndex, last: LogIndex, bytes: u32) {
+        if self.is_empty() || first < self.begin {
+            self.begin = first;
         }
-        self.trimmed |= index <= self.end;
-        self.end = index;
-        self.live = self.live.saturating_add(size);
+        self.trimmed |= first <= self.end;
+        self.end = last;
+        self.live = self.live.saturating_add(bytes);
     }
 
     /// Entries from this index on were replaced elsewhere.

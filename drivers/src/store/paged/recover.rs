@@ -298,7 +298,7 @@ impl<M: Medium, const PAGES: usize, const WORD: usize, const RECORD: usize> Page
                 if index <= self.last.index {
                     self.trim_others(number, index);
                 }
-                self.pages.update(number, |page| page.add(index, size));
+                self.pages.update(number, |page| page.add(index, index, size));
                 self.last = EntryId { term, index };
             }
         }
