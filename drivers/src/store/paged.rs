@@ -8,6 +8,7 @@ mod io;
 mod merge;
 mod pages;
 mod plan;
+mod readers;
 mod recover;
 mod snapshots;
 mod walk;
@@ -22,6 +23,7 @@ pub use self::inspect::{Finding, identify};
 use self::io::Io;
 use self::pages::{Pages, State};
 pub use self::plan::Plan;
+use self::readers::Readers;
 use self::snapshots::Snapshots;
 use self::walk::Live;
 use super::entries::Entries;
@@ -69,8 +71,7 @@ pub struct PagedLog<M, const PAGES: usize, const WORD: usize, const RECORD: usiz
     boot: u32,
     /// The sequence of the page that told `vote`, during recovery.
     vote_at: u32,
-    /// Where the last read ended: a page, its records from there on, and the next entry.
-    reading: Option<(usize, Live, LogIndex)>,
+    readers: Readers,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -120,7 +121,7 @@ impl<M: Medium, const PAGES: usize, const WORD: usize, const RECORD: usize> Page
             vote: 0,
             boot: 0,
             vote_at: 0,
-            reading: None,
+            readers: Readers::NONE,
         })
     }
 
@@ -184,7 +185,7 @@ impl<M: Medium, const PAGES: usize, const WORD: usize, const RECORD: usize> Page
     const fn forget_state(&mut self) {
         (self.sequence, self.vote_at, self.vote, self.boot) = (0, 0, 0, 0);
         (self.last, self.term) = (EntryId::ZERO, Term::ZERO);
-        self.reading = None;
+        self.readers.forget();
     }
 
     /// The log begins behind this entry.
@@ -264,23 +265,31 @@ impl<M: Medium, const PAGES: usize, const WORD: usize, const RECORD: usize> Page
     }
 
     async fn fetch(&mut self, index: LogIndex, buffer: &mut [u8]) -> Result<usize, ReadError<Error<M::Error>>> {
-        let holds = |number: &usize| {
-            let page = self.pages.get(*number);
-            page.begin <= index && index <= page.end
+        let place = self.readers.find(index, &self.pages);
+        let (number, mut live) = match place {
+            Some(place) => {
+                let number = usize::from(place.page);
+                (number, Live::resumed(&self.io.format, place, self.pages.get(number)))
+            }
+            None => {
+                let holds = |number: &usize| self.pages.get(*number).holds(index);
+                let number = self.pages.in_order().find(holds).ok_or(ReadError::Missing)?;
+                (number, self.live(number, self.known_walk(number)).await.map_err(ReadError::Store)?)
+            }
         };
-        let number = self.pages.in_order().find(holds).ok_or(ReadError::Missing)?;
-        let resumed = self.reading.filter(|(page, _, next)| *page == number && *next <= index);
-        for start in [resumed.map(|(_, live, _)| live), None] {
-            let live = match start {
-                Some(live) => Ok(live),
-                None => self.live(number).await,
-            };
-            let mut live = live.map_err(ReadError::Store)?;
-            while let Some((found, here)) = self.next_live(number, &mut live).await.map_err(ReadError::Store)? {
-                if here == index {
-                    self.reading = Some((number, live, index.next()));
-                    return self.copy_record(number, found.at, found.header.size(), index, buffer).await;
+        while let Some((found, here)) = self.next_live(number, &mut live).await.map_err(ReadError::Store)? {
+            if here == index {
+                let size = found.header.size();
+                let mut next = index.next();
+                if size > buffer.len() {
+                    // Whoever finds it too large asks for it again.
+                    live.step_back(&found);
+                    next = index;
                 }
+                if !self.pages.get(number).falls {
+                    self.readers.note(index, live.place(number, next));
+                }
+                return self.copy_record(number, found.at, size, index, buffer).await;
             }
         }
         let base = self.io.format.base(number);

@@ -7,7 +7,7 @@ use super::error::Error;
 use super::format::{MOST, Origin, PageHeader};
 use super::pages::{Page, State};
 use super::recover::corrupt;
-use super::walk::{Cursor, Found, Live};
+use super::walk::{Cursor, Found, Live, Walk};
 use super::{Damage, PagedLog, Tail};
 use crate::store::medium::Medium;
 
@@ -205,7 +205,7 @@ impl<M: Medium, const PAGES: usize, const WORD: usize, const RECORD: usize> Page
     async fn wipe(&mut self, number: usize) -> Result<(), Error<M::Error>> {
         let format = self.io.format;
         self.io.wipe(format.base(number), format.data()).await.map_err(Error::Medium)?;
-        self.reading = None;
+        self.readers.forget();
         self.pages.set(number, Page { state: State::Clean, ..Page::NONE });
         Ok(())
     }
@@ -213,8 +213,8 @@ impl<M: Medium, const PAGES: usize, const WORD: usize, const RECORD: usize> Page
     /// Counts again what is live on pages where something was replaced.
     pub(super) async fn measure(&mut self) -> Result<(), Error<M::Error>> {
         while let Some(number) = self.pages.trimmed() {
-            self.reading = None;
-            let mut live = self.live(number).await?;
+            self.readers.forget();
+            let mut live = self.live(number, self.walk(number)).await?;
             let mut bytes = 0;
             while let Some((found, _)) = self.next_live(number, &mut live).await? {
                 bytes += found.header.size() as u32;
@@ -224,11 +224,11 @@ impl<M: Medium, const PAGES: usize, const WORD: usize, const RECORD: usize> Page
         Ok(())
     }
 
-    /// The records of a page that count.
-    pub(super) async fn live(&mut self, number: usize) -> Result<Live, Error<M::Error>> {
-        let page = *self.pages.get(number);
-        let mut live = Live::new(Cursor::new(self.walk(number), page.batches), page.begin, page.end);
-        if page.starts {
+    /// The records of a page that count, on this walk through it.
+    pub(super) async fn live(&mut self, number: usize, walk: Walk) -> Result<Live, Error<M::Error>> {
+        let page = self.pages.get(number);
+        let (mut live, starts) = (Live::new(Cursor::new(walk, page.batches), page), page.starts);
+        if starts {
             let found = self.io.find_start(&mut live).await.map_err(Error::Medium)?;
             found.map_err(|at| self.fault(number, at))?;
         }

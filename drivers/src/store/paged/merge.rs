@@ -90,7 +90,7 @@ impl<M: Medium, const PAGES: usize, const WORD: usize, const RECORD: usize> Page
     async fn sum_run(&mut self, run: Run, mut sums: Sums) -> Result<Sums, Error<M::Error>> {
         let (format, mut body) = (self.io.format, 0);
         for page in self.run(run) {
-            let mut live = self.live(page).await?;
+            let mut live = self.live(page, self.walk(page)).await?;
             while let Some((found, _)) = self.next_live(page, &mut live).await? {
                 let size = found.header.size() as u32;
                 let bytes = self.io.get(found.at, size).await.map_err(Error::Medium)?;
@@ -104,7 +104,7 @@ impl<M: Medium, const PAGES: usize, const WORD: usize, const RECORD: usize> Page
 
     async fn copy_run(&mut self, run: Run, words: &mut Words) -> Result<(), Error<M::Error>> {
         for page in self.run(run) {
-            let mut live = self.live(page).await?;
+            let mut live = self.live(page, self.known_walk(page)).await?;
             while let Some((found, _)) = self.next_live(page, &mut live).await? {
                 let size = found.header.size() as u32;
                 self.io.copy(words, found.at, size).await.map_err(Error::Medium)?;

@@ -20,6 +20,10 @@ pub(super) struct Page {
     pub(super) end: LogIndex,
     /// It holds a start record.
     pub(super) starts: bool,
+    /// It may hold an entry that replaced one before it on the page.
+    pub(super) falls: bool,
+    /// It holds the beginning of something whose writing was interrupted.
+    pub(super) torn: bool,
     /// Bytes of the records that count.
     pub(super) live: u32,
     /// `live` is too high: something was replaced since it was counted.
@@ -54,6 +58,8 @@ impl Page {
         begin: LogIndex(1),
         end: LogIndex::ZERO,
         starts: false,
+        falls: false,
+        torn: false,
         live: 0,
         trimmed: false,
     };
@@ -77,9 +83,15 @@ impl Page {
         if self.is_empty() || first < self.begin {
             self.begin = first;
         }
+        self.falls |= first <= self.end;
         self.trimmed |= first <= self.end;
         self.end = last;
         self.live = self.live.saturating_add(bytes);
+    }
+
+    /// Whether this is one of its live entries.
+    pub(super) fn holds(&self, index: LogIndex) -> bool {
+        self.begin <= index && index <= self.end
     }
 
     /// Entries from this index on were replaced elsewhere.

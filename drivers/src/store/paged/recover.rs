@@ -180,21 +180,21 @@ impl<M: Medium, const PAGES: usize, const WORD: usize, const RECORD: usize> Page
         let expected = self.expected(number).await?;
         let format = self.io.format;
         let mut walk = self.walk(number);
-        let (mut end, mut stray) = (format.data(), 0);
+        let (mut end, mut stray, mut torn) = (format.data(), 0, false);
         while expected != Some(walk.batches()) {
             match self.io.step(&mut walk).await.map_err(Error::Medium)? {
                 Step::Batch(batch) => {
                     end = batch.end(&format);
                     self.scan_batch(number, Cursor::of(walk, &batch)).await?;
                 }
-                Step::Torn(batch) => end = batch.end(&format),
-                Step::Stray(at) => stray = at,
+                Step::Torn(batch) => (end, torn) = (batch.end(&format), true),
+                Step::Stray(at) => (stray, torn) = (at, true),
                 Step::Corrupt(at, damage) => return Err(corrupt(number, at, damage)),
                 Step::End if expected.is_some() => return Err(corrupt(number, format.page(), Damage::Missing)),
                 Step::End => break,
             }
         }
-        self.pages.update(number, |page| page.batches = walk.batches());
+        self.pages.update(number, |page| (page.batches, page.torn) = (walk.batches(), torn));
         // A word may have been interrupted and show nothing, so nothing is written right behind the end. What begins two units behind leaves an erased one
         // before it, if it is torn as well.
         let page = self.pages.get(number);
@@ -235,7 +235,7 @@ impl<M: Medium, const PAGES: usize, const WORD: usize, const RECORD: usize> Page
         log.start(begin, self.term, self.vote, self.boot);
         let mut next = self.pages.oldest();
         while let Some(number) = next {
-            let mut live = self.live(number).await?;
+            let mut live = self.live(number, self.known_walk(number)).await?;
             while let Some((found, _)) = self.next_live(number, &mut live).await? {
                 self.tell_record(number, &found, log).await?;
             }
@@ -286,7 +286,7 @@ impl<M: Medium, const PAGES: usize, const WORD: usize, const RECORD: usize> Page
             RecoveredRecord::Start(before) => {
                 self.pages.update_live(Page::kill);
                 // A read that stopped among the dead must not go on there.
-                self.reading = None;
+                self.readers.forget();
                 self.pages.update(number, |page| {
                     page.kill();
                     (page.begin, page.end, page.live) = (before.index.next(), before.index, size);
@@ -324,6 +324,12 @@ impl<M: Medium, const PAGES: usize, const WORD: usize, const RECORD: usize> Page
     pub(super) fn walk(&self, number: usize) -> Walk {
         let (format, page) = (&self.io.format, self.pages.get(number));
         Walk::new(format, number, format.seed(page.sequence, page.salt))
+    }
+
+    /// The same on a page that was recovered, or begun since.
+    pub(super) fn known_walk(&self, number: usize) -> Walk {
+        let walk = self.walk(number);
+        if self.pages.get(number).torn { walk } else { walk.trusting() }
     }
 }
 
