@@ -988,3 +988,55 @@ fn a_read_after_a_start_record_finds_the_new_entries() {
         assert_eq!(read(&mut log, index), Ok(entry(2, index, b"new")));
     }
 }
+
+/// What was interrupted stays on the page, with records that are whole, and what is written later has its number there. No read takes it for the log.
+///
+/// covers: D2, D4
+///
+/// Scenario 35
+#[test]
+fn a_read_steps_over_what_was_torn() {
+    for geometry in [NOR, geometry(4, None)] {
+        let batch = [entry(1, 3, b"torn"), entry(1, 4, b"torn")].concat();
+        let words = (batch.len() as u64 + 16) / u64::from(geometry.word);
+        for cut in words - 4..words {
+            let mut log = fresh(geometry, LAYOUT);
+            (1..=2).for_each(|index| append(&mut log, &entry(1, index, b"kept")));
+            log.medium_mut().cut_after(cut, mock::Tear::Unchanged);
+            assert!(now(log.append(&batch)).is_err());
+            log.medium_mut().restore_power();
+            let mut log = restarted(log);
+            assert_eq!(recover(&mut log).unwrap().last, 2);
+            (3..=6).for_each(|index| append(&mut log, &entry(2, index, b"new")));
+            assert_eq!(recover(&mut log).unwrap().last, 6, "torn and new lie on one page");
+            for index in [4, 6, 3, 5] {
+                assert_eq!(read(&mut log, index), Ok(entry(2, index, b"new")), "{geometry:?} cut at {cut}");
+            }
+        }
+    }
+}
+
+/// Followers that are behind at different places, and entries that are appended between any two reads: nobody goes through a page from its beginning
+/// twice, nor does who had too little room for an entry and asks for it again.
+///
+/// covers: D4, P8
+#[test]
+fn three_readers_each_go_on_where_they_stopped() {
+    let mut log = fresh(NOR, LAYOUT);
+    (1..=36).for_each(|index| append(&mut log, &entry(1, index, &[7; 10])));
+    // Each has found its first entry.
+    let firsts = [1, 10, 19];
+    firsts.iter().for_each(|&first| assert!(read(&mut log, first).is_ok()));
+    let before = log.medium().counters().reads;
+    for step in 1..=12 {
+        for first in firsts {
+            let index = first + step;
+            assert_eq!(now(log.read(LogIndex(index), &mut [0; 16])), Err(ReadError::TooSmall(32)));
+            assert_eq!(read(&mut log, index), Ok(entry(1, index, &[7; 10])));
+        }
+        append(&mut log, &vote(1, 0));
+    }
+    let reads = log.medium().counters().reads - before;
+    // Of an entry: what is written before it, its header twice, its bytes, and its first bytes.
+    assert!(reads <= 36 * 5, "{reads} reads of the medium for 36 entries");
+}
