@@ -213,7 +213,6 @@ impl<M: Medium, const PAGES: usize, const WORD: usize, const RECORD: usize> Page
     /// Counts again what is live on pages where something was replaced.
     pub(super) async fn measure(&mut self) -> Result<(), Error<M::Error>> {
         while let Some(number) = self.pages.trimmed() {
-            self.readers.forget();
             let mut live = self.live(number, self.walk(number)).await?;
             let mut bytes = 0;
             while let Some((found, _)) = self.next_live(number, &mut live).await? {
