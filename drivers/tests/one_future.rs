@@ -156,6 +156,8 @@ impl Cluster {
 }
 
 /// While the leader's medium blocks it, those of its peers write the same.
+///
+/// covers: P6
 #[test]
 fn what_is_accepted_is_sent_before_it_is_written() {
     let [mut leader, ..] = Cluster::start().sorted();
