@@ -610,12 +610,14 @@ impl<'a> Raft<'a> {
     }
 
     /// The state kept about `node`; `None` for this node and strangers.
+    #[inline(never)] // Asked for in thirty places, none of which is part of replication while all goes well.
     fn peer(&mut self, node: NodeId) -> Option<&mut Peer> {
         let place = self.places.get(usize::from(node.get()))?;
         self.peers.get_mut(usize::from(*place))
     }
 
     /// Something should be sent to `node`.
+    #[inline(never)] // As `peer`.
     fn owe(&mut self, node: NodeId, due: Due) {
         if let Some(peer) = self.peer(node) {
             peer.due.set(due);

@@ -150,6 +150,7 @@ impl Sub for Instant {
     type Output = Duration;
 
     /// How long after `earlier`; zero if it is not.
+    #[cfg_attr(target_pointer_width = "32", inline(never))] // As the sum.
     fn sub(self, earlier: Self) -> Duration {
         Duration(self.0.saturating_sub(earlier.0))
     }

@@ -147,6 +147,7 @@ impl Checksum {
     ///
     /// # Errors
     /// [`RecordError::BadChecksum`].
+    #[inline(never)]
     pub fn verify(&self, record: &Record<'_>, index_high: u32) -> Result<(), RecordError> {
         let counted = record.bytes.get(SUM..HEADER + usize::from(record.header.len)).unwrap_or_default();
         if (self.crc)(self.start(index_high), counted) == record.header.checksum {

@@ -66,11 +66,28 @@ impl<C: WakerCell> Wake<C> {
 
     /// Ready with what `condition` finds; else pending, and woken when it may find something.
     pub fn poll_until<T>(&self, cx: &mut Context<'_>, mut condition: impl FnMut() -> Option<T>) -> Poll<T> {
-        if let Some(found) = condition() {
-            return Poll::Ready(found);
+        self.poll_watching(false, cx, &mut condition)
+    }
+
+    /// The same, for who `watches` already or not yet.
+    #[inline]
+    fn poll_watching<T>(
+        &self,
+        mut watches: bool,
+        cx: &mut Context<'_>,
+        condition: &mut impl FnMut() -> Option<T>,
+    ) -> Poll<T> {
+        // A loop, and not two looks in a row: a condition is often large, and so stands here once.
+        loop {
+            if let Some(found) = condition() {
+                return Poll::Ready(found);
+            }
+            if watches {
+                return Poll::Pending;
+            }
+            watches = true;
+            self.watch(cx.waker());
         }
-        self.watch(cx.waker());
-        condition().map_or(Poll::Pending, Poll::Ready)
     }
 
     /// As [`until`](Self::until), for who has just found something and likely finds nothing now: registers before its first look, which so is the only one
@@ -78,14 +95,13 @@ impl<C: WakerCell> Wake<C> {
     ///
     /// Cancel-safe, as that is.
     pub fn until_next<T>(&self, mut condition: impl FnMut() -> Option<T>) -> impl Future<Output = T> {
-        let mut watches = false;
+        let mut first = true;
         poll_fn(move |cx| {
+            let watches = core::mem::replace(&mut first, false);
             if watches {
-                return self.poll_until(cx, &mut condition);
+                self.watch(cx.waker());
             }
-            watches = true;
-            self.watch(cx.waker());
-            condition().map_or(Poll::Pending, Poll::Ready)
+            self.poll_watching(watches, cx, &mut condition)
         })
     }
 

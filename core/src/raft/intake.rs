@@ -43,13 +43,14 @@ impl Raft<'_> {
     /// Whether this node and all peers that have said what they can do know entries that name their client (C9).
     pub(super) fn all_know_clients(&self) -> bool {
         let able = |capabilities: Capabilities| capabilities.has(Capabilities::CLIENTS);
-        able(self.config.capabilities) && self.peers.iter().filter_map(|peer| peer.capabilities).all(able)
+        able(self.config.capabilities) && self.peers.iter().all(|peer| peer.capabilities.is_none_or(able))
     }
 
     /// For how many sessions this node and all peers that have said so have places.
     pub(super) fn places_for_sessions(&self) -> u32 {
+        let own = self.config.capabilities.sessions();
         let peers = self.peers.iter().filter_map(|peer| peer.capabilities);
-        peers.chain([self.config.capabilities]).map(Capabilities::sessions).min().unwrap_or(0)
+        peers.fold(own, |places, peer| places.min(peer.sessions()))
     }
 
     /// Commands of the clients of a follower.

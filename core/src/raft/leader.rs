@@ -134,12 +134,17 @@ impl Raft<'_> {
         self.holders(|peer| peer.matched >= index, self.durable >= index).is_quorum_of(self.config.voters)
     }
 
-    /// The last entry below `index` that a quorum holds, as far as that is above what is committed.
+    /// The last entry below `index` that a quorum holds; what is committed, if that is not above it.
     #[cold]
     fn best_below(&self, index: LogIndex) -> LogIndex {
-        let ends = self.peers.iter().map(|peer| peer.matched).chain([self.durable]);
-        let between = |&end: &LogIndex| end < index && end > self.committed() && self.is_held(end);
-        ends.filter(between).max().unwrap_or_default()
+        let mut best = self.committed();
+        for place in 0..=self.peers.len() {
+            let end = self.peers.get(place).map_or(self.durable, |peer| peer.matched);
+            if end < index && end > best && self.is_held(end) {
+                best = end;
+            }
+        }
+        best
     }
 
     /// The peers for which `test` holds, and this node if `own`.

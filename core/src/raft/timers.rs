@@ -36,6 +36,7 @@ impl Timers {
     }
 
     /// The next number of an xorshift generator.
+    #[inline(never)]
     pub(super) fn random(&mut self) -> u64 {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;

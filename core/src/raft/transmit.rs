@@ -252,6 +252,7 @@ impl Raft<'_> {
     }
 
     /// Whether this is due to the peer, which it then is no more.
+    #[inline(never)]
     fn takes_due(&mut self, to: NodeId, due: Due) -> bool {
         self.peer(to).is_some_and(|peer| {
             let is_due = peer.due.has(due);

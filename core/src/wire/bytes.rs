@@ -23,13 +23,11 @@ pub(super) fn u64_at<const AT: usize, const N: usize>(bytes: &[u8; N]) -> u64 {
 #[inline(always)]
 pub(super) fn put_u32<const AT: usize, const N: usize>(bytes: &mut [u8; N], value: u32) {
     const { assert!(AT + 4 <= N, "inside of the frame") };
-    [bytes[AT], bytes[AT + 1], bytes[AT + 2], bytes[AT + 3]] = value.to_le_bytes();
+    bytes[AT..AT + 4].copy_from_slice(&value.to_le_bytes());
 }
 
 #[inline(always)]
 pub(super) fn put_u64<const AT: usize, const N: usize>(bytes: &mut [u8; N], value: u64) {
     const { assert!(AT + 8 <= N, "inside of the frame") };
-    let value = value.to_le_bytes();
-    [bytes[AT], bytes[AT + 1], bytes[AT + 2], bytes[AT + 3]] = [value[0], value[1], value[2], value[3]];
-    [bytes[AT + 4], bytes[AT + 5], bytes[AT + 6], bytes[AT + 7]] = [value[4], value[5], value[6], value[7]];
+    bytes[AT..AT + 8].copy_from_slice(&value.to_le_bytes());
 }
