@@ -215,7 +215,7 @@ impl Peer {
     }
 
     /// How many bytes of entries may leave now: what the peer can take, and what may be on its way. One append may always be, however small the window.
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
     pub(crate) fn window(&self, max_in_flight: usize, max_in_flight_bytes: u32) -> u32 {
         let unsent = match self.mode {
             Mode::Probe if self.probed => 0,

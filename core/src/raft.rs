@@ -222,6 +222,7 @@ impl<'a> Raft<'a> {
     ///
     /// # Errors
     /// The frame could not be read; it is counted and changes nothing (T2, T3, T5).
+    #[cfg_attr(target_pointer_width = "32", inline(never))]
     pub fn handle_message(&mut self, now: Instant, bytes: &[u8]) -> Result<Handled, FrameError> {
         if self.role == Role::Halted {
             return Ok(Handled::Done);
@@ -306,6 +307,7 @@ impl<'a> Raft<'a> {
     }
 
     /// The log writer has moved `flushed`.
+    #[cfg_attr(target_pointer_width = "32", inline(never))]
     pub fn handle_flushed(&mut self, now: Instant) {
         self.advance_durable();
         match self.recorded {

@@ -65,7 +65,7 @@ impl TermRuns {
     }
 
     /// The term of `index`, which is not above the last entry; `None` when its run has been forgotten. Index 0 has term 0.
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
     pub(crate) fn term(&self, index: LogIndex) -> Option<Term> {
         if index >= self.newest.first { Some(self.newest.term) } else { self.older_term(index) }
     }

@@ -28,25 +28,25 @@ impl<'r> Arena<'r> {
     }
 
     /// W: the arena's length in units.
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
     pub(crate) fn units(self) -> u32 {
         (self.words.len() / WORDS) as u32
     }
 
     /// Units from `at` to the arena's end.
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
     pub(crate) fn units_to_end(self, at: Position) -> u32 {
         self.units() - (at.get() & (self.units() - 1))
     }
 
     /// The header at `at`, if what is there looks like one.
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
     pub(crate) fn header(self, at: Position) -> Option<Header> {
         self.from(at).header()
     }
 
     /// The words from `at` to the arena's end.
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
     pub(crate) fn from(self, at: Position) -> Words<'r> {
         let first = (at.get() & (self.units() - 1)) as usize * WORDS;
         Words(self.words.get(first..).unwrap_or_default())
@@ -54,13 +54,13 @@ impl<'r> Arena<'r> {
 
     /// Fills `to`, a multiple of the alignment of records, from the words at `at`; false, and nothing done, if they run over the arena's
     /// end.
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
     pub(crate) fn load(self, at: Position, to: &mut [u8]) -> bool {
         self.from(at).load(to)
     }
 
     /// Stores a record at `at`, padded with zeros.
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
     pub(crate) fn store(self, at: Position, header: &Header, payload: &[u8]) {
         let Some((head, body)) = self.window(at, header.size()).and_then(|words| words.split_at_checked(HEADER / WORD))
         else {
@@ -81,7 +81,7 @@ impl<'r> Arena<'r> {
     }
 
     /// Stores the bytes of a whole record, or of a header, at `at`.
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
     pub(crate) fn store_bytes(self, at: Position, bytes: &[u8]) {
         let words = self.window(at, bytes.len()).unwrap_or_default();
         for (words, line) in words.as_chunks::<LINE>().0.iter().zip(bytes.as_chunks::<ALIGN>().0) {
@@ -92,7 +92,7 @@ impl<'r> Arena<'r> {
     }
 
     /// The words of `bytes` bytes from `at` on, if they do not run over the arena's end.
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
     fn window(self, at: Position, bytes: usize) -> Option<&'r [AtomicUsize]> {
         let first = (at.get() & (self.units() - 1)) as usize * WORDS;
         self.words.get(first..first + bytes / WORD)
@@ -105,7 +105,7 @@ pub(crate) struct Words<'r>(&'r [AtomicUsize]);
 
 impl Words<'_> {
     /// The header at their beginning, if what is there looks like one.
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
     pub(crate) fn header(self) -> Option<Header> {
         let mut bytes = [0; HEADER];
         self.load(&mut bytes);
@@ -113,7 +113,7 @@ impl Words<'_> {
     }
 
     /// Fills `to`, a multiple of the alignment of records, from their beginning; false, and nothing done, if they are fewer.
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
     pub(crate) fn load(self, to: &mut [u8]) -> bool {
         let Some(words) = self.0.get(..to.len() / WORD) else {
             return false;
@@ -128,7 +128,7 @@ impl Words<'_> {
 }
 
 /// Stores `bytes` into `words`, and zeros into the words that are left.
-#[inline]
+#[cfg_attr(target_pointer_width = "64", inline)]
 fn fill(words: &[AtomicUsize], bytes: &[u8]) {
     let (chunks, rest) = bytes.as_chunks();
     let Some((whole, words)) = words.split_at_checked(chunks.len()) else {

@@ -124,7 +124,7 @@ impl Checksum {
     ///
     /// # Errors
     /// Any [`RecordError`]; [`UnknownKind`](RecordError::UnknownKind) also if the record is no entry, or of another index.
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
     pub fn entry(&self, bytes: &[u8], index: u64) -> Result<(u32, usize), RecordError> {
         let header = Header::decode(bytes)?;
         if !header.is_entry_of(index) {

@@ -129,14 +129,14 @@ impl Header {
     }
 
     /// The second unit: what a record is, of which index, and how long.
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
     pub(crate) const fn second_unit(&self) -> u64 {
         self.index_low as u64 | (self.len as u64) << 32 | (self.kind as u64) << 48 | (self.flags as u64) << 56
     }
 
     /// The header's bytes.
     #[must_use]
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
     pub fn encode(&self) -> [u8; HEADER] {
         let first = u64::from(self.checksum) | u64::from(self.term) << 32;
         let mut bytes = [0; HEADER];

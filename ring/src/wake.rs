@@ -53,7 +53,7 @@ impl<C> Wake<C> {
 
 impl<C: WakerCell> Wake<C> {
     /// Wakes whoever watches. To be called after a watermark was published.
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
     pub fn notify(&self) {
         fence(Step::Notify, SeqCst);
         if self.want.load(Relaxed) {
@@ -70,7 +70,7 @@ impl<C: WakerCell> Wake<C> {
     }
 
     /// The same, for who `watches` already or not yet.
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
     fn poll_watching<T>(
         &self,
         mut watches: bool,

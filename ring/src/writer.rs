@@ -331,7 +331,7 @@ impl<'r> Writer<'r> {
     /// piece ([`Reader::copy_span`]). A pad, a vote, or a tail that was replaced ends the span. It is empty if even the first record does
     /// not fit, and `None` if that is not in the ring.
     #[must_use]
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
     pub fn span(&self, first: u64, last: u64, limit: usize) -> Option<Span> {
         let start = self.position(first)?;
         // A record may end exactly at the arena's end, where there is no pad, and the next one then lies at its begin.
@@ -389,13 +389,13 @@ impl<'r> Writer<'r> {
     /// Whether the slot of `index` may be taken. A new index takes it from the one that many slots
     /// before, which can then only be found in the store; an index up to `last` takes it from
     /// itself.
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
     fn slot_is_free(&self, index: u64) -> bool {
         index <= self.last || self.slot_is_durable(index)
     }
 
     /// Whether what the slot of `index` leads to is not in the ring, or durable.
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
     fn slot_is_durable(&self, index: u64) -> bool {
         // Durable is what begins before `flushed`, and what is older than the ring; anything else begins at most a ring behind.
         let is_durable = |owner: Position| owner.since(self.flushed) >= self.ring.arena.units();
@@ -404,7 +404,7 @@ impl<'r> Writer<'r> {
 
     /// Whether the next `count` entries, which end at `end`, fit in one piece. If the last of them may take its slot, all may: positions rise with
     /// indices, so what the others take their slots from is older, and durable too.
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
     fn has_room_for_all(&self, end: Position, count: u32) -> bool {
         end.since(self.accepted) <= self.ring.arena.units_to_end(self.accepted)
             && end.since(self.flushed) <= self.ring.arena.units()
@@ -420,7 +420,7 @@ impl<'r> Writer<'r> {
     }
 
     /// Where a record of `size` bytes may begin: only what is durable is overwritten (rule 3).
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
     fn place(&mut self, size: usize) -> Result<Position, AppendError> {
         if size > self.record_limit() {
             return Err(AppendError::TooLarge);
@@ -438,7 +438,7 @@ impl<'r> Writer<'r> {
     }
 
     /// Takes the room from what is durable: exactly as much as is needed, so that slow readers find as much as possible. Pads up to it.
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
     fn occupy(&mut self, start: Position, size: usize) {
         self.reclaim(start.advanced((size / UNIT) as u32));
         if start != self.accepted {
@@ -446,7 +446,7 @@ impl<'r> Writer<'r> {
         }
     }
 
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
     fn reclaim(&mut self, end: Position) {
         let capacity = self.ring.arena.units();
         if end.since(self.tail) > capacity {
@@ -473,7 +473,7 @@ impl<'r> Writer<'r> {
     }
 
     /// Makes the record at `start` that of `index`, and the last one.
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
     fn enter(&mut self, index: u64, start: Position, size: usize) {
         if index <= self.last {
             self.truncate(index);
@@ -499,7 +499,7 @@ impl<'r> Writer<'r> {
     }
 
     /// Makes the records that were stored behind the last one those of the indices from `first` on, as far as they are that.
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
     fn enter_span(&mut self, records: &[u8], first: u64, count: u32) -> Span {
         let limit = self.record_limit();
         let mut span = Span { start: self.accepted, count: 0, bytes: 0 };
@@ -519,7 +519,7 @@ impl<'r> Writer<'r> {
     }
 
     /// Publishes what begins at `start`.
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
     fn accept(&mut self, start: Position, size: usize) {
         let end = start.advanced((size / UNIT) as u32);
         if end.since(self.accepted) >= self.ring.arena.units_to_end(self.accepted) {
@@ -550,7 +550,7 @@ impl<'r> Writer<'r> {
 }
 
 /// Bytes of the entry of `index` at the beginning of `bytes`, if the whole entry is there and not above `limit`.
-#[inline]
+#[cfg_attr(target_pointer_width = "64", inline)]
 fn entry_size(bytes: &[u8], index: u64, limit: usize) -> Option<usize> {
     let header = Header::from_array(bytes.first_chunk()?)?;
     let size = header.size();

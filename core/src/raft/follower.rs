@@ -83,7 +83,7 @@ impl Raft<'_> {
     }
 
     /// A leader of this term sends something of a pipeline: whether to listen.
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
     pub(super) fn hear(&mut self, now: Instant, from: NodeId, session: u32) -> bool {
         if self.role == Role::Follower && self.leader == Some(from) {
             self.timers.heard_at = now;

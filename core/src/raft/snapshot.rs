@@ -249,6 +249,7 @@ impl Raft<'_> {
     }
 
     /// The store has written a [`Chunk`], or could not.
+    #[inline(never)]
     pub fn handle_chunk(&mut self, now: Instant, chunk: &Chunk, stored: Stored) {
         if self.role == Role::Halted {
             return;
@@ -381,6 +382,7 @@ impl Raft<'_> {
     }
 
     /// The bytes of a [`ChunkBatch`] are in the frame: puts the header before them. The frame's length, or `None` if it should not be sent any more.
+    #[inline(never)]
     pub fn seal_chunk(&mut self, now: Instant, batch: &ChunkBatch, frame: &mut [u8]) -> Option<usize> {
         let peer = self.of_pipeline(batch.peer, batch.term, batch.session)?;
         if peer.mode != Mode::Snapshot || peer.offset != batch.offset {

@@ -59,6 +59,7 @@ impl Raft<'_> {
     }
 
     /// Time has passed. May be called at any time; does nothing before the deadline.
+    #[inline(never)]
     pub fn handle_timeout(&mut self, now: Instant) {
         self.retry_snapshot(now);
         match self.role {

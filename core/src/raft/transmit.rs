@@ -83,14 +83,14 @@ impl News {
 }
 
 impl Peer {
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
     fn news(&self, committed: LogIndex) -> News {
         let commit = committed.min(self.matched);
         News { session: self.session, commit, respond: self.due.has(Due::HEARTBEAT) }
     }
 
     /// Books an append that is about to leave, with entries up to `last`.
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
     fn send(&mut self, now: Instant, append: &Append<'_>, last: LogIndex) {
         self.sent = true;
         self.commit_sent = append.commit;
@@ -113,6 +113,7 @@ impl Raft<'_> {
     /// not the last.
     ///
     /// `frame` is as large as a frame of the transport may be.
+    #[cfg_attr(target_pointer_width = "32", inline(never))]
     pub fn poll_transmit(&mut self, now: Instant, peer: NodeId, frame: &mut [u8]) -> Option<Transmit> {
         let place = usize::from(*self.places.get(usize::from(peer.get()))?);
         if self.peers.get(place)?.due.has(Due::RARE)
@@ -155,6 +156,7 @@ impl Raft<'_> {
 
     /// The entries of a [`StoreBatch`] up to `last`, `bytes` in all, are in the frame: puts the header before them. The frame's length, or `None` if they
     /// should not be sent any more.
+    #[inline(never)]
     pub fn seal(
         &mut self,
         now: Instant,
@@ -312,7 +314,7 @@ impl Raft<'_> {
     }
 
     /// The entries that the peer needs, from wherever they are.
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
     fn poll_entries(&mut self, now: Instant, place: usize, news: News, frame: &mut [u8]) -> Option<Transmit> {
         let peer = self.peers.get(place)?;
         let (to, first) = (peer.node, peer.next);

@@ -284,7 +284,7 @@ impl VoteAnswer {
 }
 
 impl<'b> Append<'b> {
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
     pub(crate) fn open(bytes: &'b [u8], crc: Crc32c) -> Result<Self, FrameError> {
         let frame: &[u8; APPEND_HEADER] = check(bytes, crc)?;
         let records = bytes.get(APPEND_HEADER..).unwrap_or_default();
@@ -302,7 +302,7 @@ impl<'b> Append<'b> {
     }
 
     /// Writes the whole frame but its records; the length, or `None` if it does not fit.
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
     pub(crate) fn seal(&self, envelope: &Envelope, to: NodeId, term: Term, buffer: &mut [u8]) -> Option<usize> {
         let frame = buffer.first_chunk_mut::<APPEND_HEADER>()?;
         envelope.address(to, term, APPEND, frame.first_chunk_mut()?);
@@ -321,7 +321,7 @@ impl<'b> Append<'b> {
 }
 
 impl AppendAnswer {
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
     pub(crate) fn open(bytes: &[u8], crc: Crc32c) -> Result<Self, FrameError> {
         let frame = whole::<APPEND_ANSWER_SIZE>(bytes, crc)?;
         Ok(Self {
@@ -333,7 +333,7 @@ impl AppendAnswer {
     }
 
     /// Writes the whole frame; its length, or `None` if it does not fit.
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
     pub(crate) fn seal(&self, envelope: &Envelope, to: NodeId, term: Term, buffer: &mut [u8]) -> Option<usize> {
         let frame = buffer.first_chunk_mut::<APPEND_ANSWER_SIZE>()?;
         envelope.address(to, term, APPEND_ANSWER, frame.first_chunk_mut()?);
