@@ -11,51 +11,52 @@ pub const IN_FLIGHT: usize = 16;
 
 /// A peer, in about 450 bytes. Its initial image is all zero.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Peer {
     /// Who it is.
     pub(crate) node: NodeId,
-    /// Frames that should leave as soon as they may.
-    pub(crate) due: Due,
-    /// The term of the vote answer that is due.
-    pub(crate) answer_term: Term,
     /// How entries are sent.
     pub(crate) mode: Mode,
     /// Whether anything was sent since the last heartbeat tick (L13).
     pub(crate) sent: bool,
     /// Whether a probe with entries, or a chunk, is on its way.
     pub(crate) probed: bool,
+    /// Frames that should leave as soon as they may.
+    pub(crate) due: Due,
+    /// How often the peer had to begin it anew: it may be damaged.
+    pub(crate) broken: u8,
     /// The pipeline answers must belong to (L8). Rises with each new pipeline.
     pub(crate) session: u32,
+    /// Bytes the peer can still take (P11).
+    pub(crate) credit: u32,
+    /// Sum of `in_flight`'s bytes.
+    pub(crate) in_flight_bytes: u32,
+    /// The term of the vote answer that is due.
+    pub(crate) answer_term: Term,
     /// The last entry known to be the same as ours and durable there.
     pub(crate) matched: LogIndex,
     /// The next entry to send. Above `matched`.
     pub(crate) next: LogIndex,
     /// The commit index last sent.
     pub(crate) commit_sent: LogIndex,
-    /// The last entry of the snapshot that is being sent.
-    pub(crate) sending: LogIndex,
-    /// How many bytes of it the peer has.
-    pub(crate) offset: u64,
-    /// How often the peer had to begin it anew: it may be damaged.
-    pub(crate) broken: u8,
-    /// Bytes the peer can still take (P11).
-    pub(crate) credit: u32,
-    /// Sum of `in_flight`'s bytes.
-    pub(crate) in_flight_bytes: u32,
-    /// Appends with entries on their way, oldest first.
-    pub(crate) in_flight: Deque<InFlight, IN_FLIGHT>,
-    /// What it has said that it can do.
-    pub(crate) capabilities: Option<Capabilities>,
-    /// What it wants to read.
-    pub(crate) reading: Option<Reading>,
-    /// What its clients want appended.
-    pub(crate) intake: PeerIntake,
     /// When it last answered.
     pub(crate) heard_at: Instant,
     /// When entries may be sent again while probing.
     pub(crate) retry_at: Instant,
     /// How long the next wait will be; the one place that holds the backoff (L14).
     pub(crate) backoff: Duration,
+    /// The last entry of the snapshot that is being sent.
+    pub(crate) sending: LogIndex,
+    /// How many bytes of it the peer has.
+    pub(crate) offset: u64,
+    /// What it has said that it can do.
+    pub(crate) capabilities: Option<Capabilities>,
+    /// What it wants to read.
+    pub(crate) reading: Option<Reading>,
+    /// What its clients want appended.
+    pub(crate) intake: PeerIntake,
+    /// Appends with entries on their way, oldest first.
+    pub(crate) in_flight: Deque<InFlight, IN_FLIGHT>,
 }
 
 /// One append with entries.

@@ -56,66 +56,69 @@ const EVENTS: usize = 8;
 const STRANGER: u8 = u8::MAX;
 
 /// One node's Raft. The only writer of its ring.
+///
+/// Durable, since it is in the ring too and soon on the medium, is what `term`, `vote`, `boot`, `runs`, `start` and `snapshots` tell; the rest is volatile.
+///
+/// The fields lie in this order: those that everybody asks for at the beginning, where short instructions reach them.
+#[repr(C)]
 pub struct Raft<'a> {
-    config: Config,
-    envelope: Envelope,
-    checksum: Checksum,
-    ring: Writer<'a>,
-    /// Bytes of the largest frame.
-    frame: usize,
-    /// The largest command that fits a record of the ring and a frame of the transport.
-    command_limit: usize,
-
-    // Durable state: what is here is in the ring too, and soon on the medium.
-    /// Never falls.
-    term: Term,
-    /// For whom this node voted in `term`; never changes within a term once it is set.
-    vote: Option<NodeId>,
-    /// How far the record of the two has come.
-    recorded: Recorded,
-    /// The terms of the log.
-    runs: TermRuns,
-    /// The last entry that is durable here, by itself or in a snapshot; at most the last one.
-    durable: LogIndex,
-    /// The log begins behind this entry; term 0 if it is not known. At most what the newest snapshot covers (S3).
-    start: EntryId,
-    snapshots: Snapshots,
-    store: StoreRoom,
-    /// The newest boot number.
-    boot: u32,
-
-    // Volatile state.
     role: Role,
     /// The leader of `term`, once it has been heard.
     leader: Option<NodeId>,
-    /// Who granted their (pre-)vote in this campaign.
-    votes: NodeSet,
-    following: Following,
-    leading: Leading,
-    timers: Timers,
+    /// For whom this node voted in `term`; never changes within a term once it is set.
+    vote: Option<NodeId>,
     /// Whether `boot` is this boot's.
     has_booted: bool,
-    /// How far the record of `boot` has come.
-    booted: Recorded,
-    /// Before this moment the node elects nobody: a leader may rely on it (leases).
-    promised: Instant,
     /// Whether this candidate's leader has told it to campaign.
     by_leave: bool,
-    rounds: Rounds,
-    window: Window<'a>,
-    client_room: ClientRoom,
     /// Whether a follower's window waits for room.
     intakes_wait: bool,
     /// What has changed since it was last taken.
     news: News,
-    /// One for each other node, by rank.
-    peers: &'a mut [Peer],
-    /// The place of each node in `peers`; `STRANGER` for this node and those that are not members.
-    places: [u8; NodeId::COUNT],
+    /// Never falls.
+    term: Term,
     /// Peers for which [`poll_transmit`](Self::poll_transmit) may have something new.
     ready: NodeSet,
-    events: Deque<Event, EVENTS>,
+    /// One for each other node, by rank.
+    peers: &'a mut [Peer],
+    /// How far the record of `term` and `vote` has come.
+    recorded: Recorded,
+    /// How far the record of `boot` has come.
+    booted: Recorded,
+    /// Who granted their (pre-)vote in this campaign.
+    votes: NodeSet,
+    /// Bytes of the largest frame.
+    frame: usize,
+    /// The largest command that fits a record of the ring and a frame of the transport.
+    command_limit: usize,
+    /// The newest boot number.
+    boot: u32,
+    /// The place of each node in `peers`; `STRANGER` for this node and those that are not members.
+    places: [u8; NodeId::COUNT],
+
+    /// The last entry that is durable here, by itself or in a snapshot; at most the last one.
+    durable: LogIndex,
+    /// The log begins behind this entry; term 0 if it is not known. At most what the newest snapshot covers (S3).
+    start: EntryId,
+    envelope: Envelope,
+    ring: Writer<'a>,
     refusals: Refusals,
+    config: Config,
+
+    rounds: Rounds,
+    timers: Timers,
+    following: Following,
+    leading: Leading,
+    client_room: ClientRoom,
+    /// Before this moment the node elects nobody: a leader may rely on it (leases).
+    promised: Instant,
+    store: StoreRoom,
+    snapshots: Snapshots,
+    window: Window<'a>,
+    /// The terms of the log.
+    runs: TermRuns,
+    events: Deque<Event, EVENTS>,
+    checksum: Checksum,
 }
 
 /// How far the record of the current term and vote has come.
