@@ -278,35 +278,38 @@ impl<'a> Raft<'a> {
     /// A frame that is no part of replication while all goes well.
     #[cold]
     fn handle_rare(&mut self, now: Instant, bytes: &[u8]) -> Result<Handled, FrameError> {
-        let frame = self.open(bytes, |bytes, crc| Message::open(wire::kind(bytes), bytes, crc))?;
-        let Some((from, _, message)) =
-            frame.filter(|&(from, term, message)| self.goes_on_in(now, from, term, &message))
-        else {
-            self.record_new_term();
-            return Ok(Handled::Done);
-        };
         let mut handled = Handled::Done;
+        if let Some((from, term, message)) = &self.open(bytes, Message::open_rare)?
+            && self.goes_on_in(now, *from, *term, message)
+        {
+            handled = self.handle_opened(now, *from, message);
+        }
+        self.record_new_term();
+        Ok(handled)
+    }
+
+    /// A message of this term, of any kind but the two that replicate.
+    fn handle_opened(&mut self, now: Instant, from: NodeId, message: &Message<'_>) -> Handled {
         match message {
-            Message::PreVote(request) => self.handle_pre_vote(now, from, &request),
-            Message::Vote(request) => self.handle_vote(now, from, &request, false),
+            Message::PreVote(request) => self.handle_pre_vote(now, from, request),
+            Message::Vote(request) => self.handle_vote(now, from, request, false),
             Message::PreVoteAnswer(answer) => self.handle_pre_vote_answer(now, from, answer),
             Message::VoteAnswer(answer) => self.handle_vote_answer(now, from, answer),
             // Not rare.
             Message::Append(_) | Message::AppendAnswer(_) => {}
-            Message::AppendRefusal(refusal) => self.handle_append_refusal(now, from, &refusal),
-            Message::InstallSnapshot(chunk) => handled = self.handle_install_snapshot(now, from, &chunk),
-            Message::SnapshotAnswer(answer) => self.handle_snapshot_answer(now, from, &answer),
-            Message::Confirm(confirm) => self.handle_confirm(now, from, &confirm),
-            Message::ConfirmAnswer(answer) => self.handle_confirm_answer(now, from, &answer),
-            Message::Read(read) => self.handle_read(now, from, &read),
-            Message::ReadAnswer(answer) => self.handle_read_answer(now, from, &answer),
-            Message::CampaignNow(leave) => self.handle_campaign_now(now, from, &leave),
-            Message::VoteByLeave(request) => self.handle_vote(now, from, &request, true),
-            Message::Forward(forward) => self.handle_forward(now, from, &forward),
-            Message::ForwardAnswer(answer) => self.handle_forward_answer(now, from, &answer),
+            Message::AppendRefusal(refusal) => self.handle_append_refusal(now, from, refusal),
+            Message::InstallSnapshot(chunk) => return self.handle_install_snapshot(now, from, chunk),
+            Message::SnapshotAnswer(answer) => self.handle_snapshot_answer(now, from, answer),
+            Message::Confirm(confirm) => self.handle_confirm(now, from, confirm),
+            Message::ConfirmAnswer(answer) => self.handle_confirm_answer(now, from, answer),
+            Message::Read(read) => self.handle_read(now, from, read),
+            Message::ReadAnswer(answer) => self.handle_read_answer(now, from, answer),
+            Message::CampaignNow(leave) => self.handle_campaign_now(now, from, leave),
+            Message::VoteByLeave(request) => self.handle_vote(now, from, request, true),
+            Message::Forward(forward) => self.handle_forward(now, from, forward),
+            Message::ForwardAnswer(answer) => self.handle_forward_answer(now, from, answer),
         }
-        self.record_new_term();
-        Ok(handled)
+        Handled::Done
     }
 
     /// The log writer has moved `flushed`.

@@ -96,13 +96,13 @@ impl Raft<'_> {
         self.answer_vote(from, request.term, Due::VOTE, granted);
     }
 
-    pub(super) fn handle_pre_vote_answer(&mut self, now: Instant, from: NodeId, answer: VoteAnswer) {
+    pub(super) fn handle_pre_vote_answer(&mut self, now: Instant, from: NodeId, answer: &VoteAnswer) {
         if self.role == Role::PreCandidate && answer.granted && Some(answer.term) == self.term.next() {
             self.count_vote(now, from);
         }
     }
 
-    pub(super) fn handle_vote_answer(&mut self, now: Instant, from: NodeId, answer: VoteAnswer) {
+    pub(super) fn handle_vote_answer(&mut self, now: Instant, from: NodeId, answer: &VoteAnswer) {
         if self.role == Role::Candidate && answer.granted && answer.term == self.term {
             self.count_vote(now, from);
         }

@@ -3,7 +3,8 @@
 use quoring_ring::{Crc32c, Kind};
 
 use super::bytes::{put_u32, put_u64, u32_at, u64_at};
-use super::frame::{FrameError, HEADER, check, finish};
+use super::frame::{Fixed, FrameError, HEADER};
+use super::message::CHUNK_HEADER;
 use crate::capabilities::Capabilities;
 use crate::config::Rejection;
 use crate::request::ClientId;
@@ -170,72 +171,57 @@ impl Item<'_> {
 }
 
 impl Confirm {
-    #[cold]
-    pub(super) fn open(frame: &[u8; CONFIRM_SIZE]) -> Self {
-        let capabilities = Capabilities::from_bits(u32_at::<20, CONFIRM_SIZE>(frame));
-        Self { round: u32_at::<16, CONFIRM_SIZE>(frame), capabilities }
+    pub(super) fn open(frame: &Fixed) -> Self {
+        let capabilities = Capabilities::from_bits(u32_at::<20, CHUNK_HEADER>(frame));
+        Self { round: u32_at::<16, CHUNK_HEADER>(frame), capabilities }
     }
 
-    #[cold]
-    pub(super) fn seal(&self, frame: &mut [u8; CONFIRM_SIZE], crc: Crc32c) -> usize {
-        put_u32::<16, CONFIRM_SIZE>(frame, self.round);
-        put_u32::<20, CONFIRM_SIZE>(frame, self.capabilities.bits());
-        finish(frame, crc)
+    pub(super) fn write(&self, frame: &mut Fixed) {
+        put_u32::<16, CHUNK_HEADER>(frame, self.round);
+        put_u32::<20, CHUNK_HEADER>(frame, self.capabilities.bits());
     }
 }
 
 impl Read {
-    #[cold]
-    pub(super) fn open(frame: &[u8; READ_SIZE]) -> Self {
-        Self { boot: u32_at::<16, READ_SIZE>(frame), round: u32_at::<20, READ_SIZE>(frame) }
+    pub(super) fn open(frame: &Fixed) -> Self {
+        Self { boot: u32_at::<16, CHUNK_HEADER>(frame), round: u32_at::<20, CHUNK_HEADER>(frame) }
     }
 
-    #[cold]
-    pub(super) fn seal(&self, frame: &mut [u8; READ_SIZE], crc: Crc32c) -> usize {
-        put_u32::<16, READ_SIZE>(frame, self.boot);
-        put_u32::<20, READ_SIZE>(frame, self.round);
-        finish(frame, crc)
+    pub(super) fn write(&self, frame: &mut Fixed) {
+        put_u32::<16, CHUNK_HEADER>(frame, self.boot);
+        put_u32::<20, CHUNK_HEADER>(frame, self.round);
     }
 }
 
 impl ReadAnswer {
-    #[cold]
-    pub(super) fn open(frame: &[u8; READ_ANSWER_SIZE]) -> Self {
-        let (boot, round) = (u32_at::<24, READ_ANSWER_SIZE>(frame), u32_at::<28, READ_ANSWER_SIZE>(frame));
-        Self { index: LogIndex(u64_at::<16, READ_ANSWER_SIZE>(frame)), read: Read { boot, round } }
+    pub(super) fn open(frame: &Fixed) -> Self {
+        let (boot, round) = (u32_at::<24, CHUNK_HEADER>(frame), u32_at::<28, CHUNK_HEADER>(frame));
+        Self { index: LogIndex(u64_at::<16, CHUNK_HEADER>(frame)), read: Read { boot, round } }
     }
 
-    #[cold]
-    pub(super) fn seal(&self, frame: &mut [u8; READ_ANSWER_SIZE], crc: Crc32c) -> usize {
-        put_u64::<16, READ_ANSWER_SIZE>(frame, self.index.0);
-        put_u32::<24, READ_ANSWER_SIZE>(frame, self.read.boot);
-        put_u32::<28, READ_ANSWER_SIZE>(frame, self.read.round);
-        finish(frame, crc)
+    pub(super) fn write(&self, frame: &mut Fixed) {
+        put_u64::<16, CHUNK_HEADER>(frame, self.index.0);
+        put_u32::<24, CHUNK_HEADER>(frame, self.read.boot);
+        put_u32::<28, CHUNK_HEADER>(frame, self.read.round);
     }
 }
 
 impl CampaignNow {
-    #[cold]
-    pub(super) fn open(frame: &[u8; CAMPAIGN_NOW_SIZE]) -> Self {
-        Self { last: LogIndex(u64_at::<16, CAMPAIGN_NOW_SIZE>(frame)) }
+    pub(super) fn open(frame: &Fixed) -> Self {
+        Self { last: LogIndex(u64_at::<16, CHUNK_HEADER>(frame)) }
     }
 
-    #[cold]
-    pub(super) fn seal(&self, frame: &mut [u8; CAMPAIGN_NOW_SIZE], crc: Crc32c) -> usize {
-        put_u64::<16, CAMPAIGN_NOW_SIZE>(frame, self.last.0);
-        finish(frame, crc)
+    pub(super) fn write(&self, frame: &mut Fixed) {
+        put_u64::<16, CHUNK_HEADER>(frame, self.last.0);
     }
 }
 
 impl<'b> Forward<'b> {
-    #[cold]
-    pub(super) fn open(bytes: &'b [u8], crc: Crc32c) -> Result<Self, FrameError> {
-        let frame: &[u8; FORWARD_HEADER] = check(bytes, crc)?;
-        let items = bytes.get(FORWARD_HEADER..).unwrap_or_default();
-        if items.len() != u32_at::<28, FORWARD_HEADER>(frame) as usize {
+    pub(super) fn open(frame: &Fixed, items: &'b [u8], crc: Crc32c) -> Result<Self, FrameError> {
+        if items.len() != u32_at::<28, CHUNK_HEADER>(frame) as usize {
             return Err(FrameError::Length);
         }
-        if crc(0, items) != u32_at::<32, FORWARD_HEADER>(frame) {
+        if crc(0, items) != u32_at::<32, CHUNK_HEADER>(frame) {
             return Err(FrameError::Checksum);
         }
         let mut all = Items::new(items);
@@ -244,31 +230,26 @@ impl<'b> Forward<'b> {
             return Err(FrameError::Malformed);
         }
         Ok(Self {
-            client: ClientId(u64_at::<16, FORWARD_HEADER>(frame)),
-            first: u32_at::<24, FORWARD_HEADER>(frame),
-            capabilities: Capabilities::from_bits(u32_at::<36, FORWARD_HEADER>(frame)),
+            client: ClientId(u64_at::<16, CHUNK_HEADER>(frame)),
+            first: u32_at::<24, CHUNK_HEADER>(frame),
+            capabilities: Capabilities::from_bits(u32_at::<36, CHUNK_HEADER>(frame)),
             items,
         })
     }
 
-    /// The items go behind the header; the length of both.
-    #[cold]
-    pub(super) fn seal(&self, buffer: &mut [u8], crc: Crc32c) -> Option<usize> {
-        let (frame, rest) = buffer.split_first_chunk_mut::<FORWARD_HEADER>()?;
-        rest.get_mut(..self.items.len())?.copy_from_slice(self.items);
-        put_u64::<16, FORWARD_HEADER>(frame, self.client.0);
-        put_u32::<24, FORWARD_HEADER>(frame, self.first);
-        put_u32::<28, FORWARD_HEADER>(frame, u32::try_from(self.items.len()).ok()?);
-        put_u32::<32, FORWARD_HEADER>(frame, crc(0, self.items));
-        put_u32::<36, FORWARD_HEADER>(frame, self.capabilities.bits());
-        Some(finish(frame, crc) + self.items.len())
+    pub(super) fn write(&self, frame: &mut Fixed, crc: Crc32c) -> Option<()> {
+        put_u64::<16, CHUNK_HEADER>(frame, self.client.0);
+        put_u32::<24, CHUNK_HEADER>(frame, self.first);
+        put_u32::<28, CHUNK_HEADER>(frame, u32::try_from(self.items.len()).ok()?);
+        put_u32::<32, CHUNK_HEADER>(frame, crc(0, self.items));
+        put_u32::<36, CHUNK_HEADER>(frame, self.capabilities.bits());
+        Some(())
     }
 }
 
 impl ForwardAnswer {
-    #[cold]
-    pub(super) fn open(frame: &[u8; FORWARD_ANSWER_SIZE]) -> Result<Self, FrameError> {
-        let [state, code, ..] = u32_at::<28, FORWARD_ANSWER_SIZE>(frame).to_le_bytes();
+    pub(super) fn open(frame: &Fixed) -> Result<Self, FrameError> {
+        let [state, code, ..] = u32_at::<28, CHUNK_HEADER>(frame).to_le_bytes();
         let state = match state {
             0 => Intake::Open,
             1 => Intake::GoOn,
@@ -277,12 +258,11 @@ impl ForwardAnswer {
             4 => Intake::TooLarge,
             _ => return Err(FrameError::Malformed),
         };
-        let client = ClientId(u64_at::<16, FORWARD_ANSWER_SIZE>(frame));
-        Ok(Self { client, next: u32_at::<24, FORWARD_ANSWER_SIZE>(frame), state })
+        let client = ClientId(u64_at::<16, CHUNK_HEADER>(frame));
+        Ok(Self { client, next: u32_at::<24, CHUNK_HEADER>(frame), state })
     }
 
-    #[cold]
-    pub(super) fn seal(&self, frame: &mut [u8; FORWARD_ANSWER_SIZE], crc: Crc32c) -> usize {
+    pub(super) fn write(&self, frame: &mut Fixed) {
         let (state, code) = match self.state {
             Intake::Open => (0, 0),
             Intake::GoOn => (1, 0),
@@ -290,10 +270,9 @@ impl ForwardAnswer {
             Intake::Rejected(Rejection(code)) => (3, code),
             Intake::TooLarge => (4, 0),
         };
-        put_u64::<16, FORWARD_ANSWER_SIZE>(frame, self.client.0);
-        put_u32::<24, FORWARD_ANSWER_SIZE>(frame, self.next);
-        put_u32::<28, FORWARD_ANSWER_SIZE>(frame, u32::from_le_bytes([state, code, 0, 0]));
-        finish(frame, crc)
+        put_u64::<16, CHUNK_HEADER>(frame, self.client.0);
+        put_u32::<24, CHUNK_HEADER>(frame, self.next);
+        put_u32::<28, CHUNK_HEADER>(frame, u32::from_le_bytes([state, code, 0, 0]));
     }
 }
 

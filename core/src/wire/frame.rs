@@ -6,11 +6,14 @@ use quoring_ring::Crc32c;
 
 use super::VERSION;
 use super::bytes::{put_u32, u8_at, u32_at};
-use super::message::Message;
+use super::message::{CHUNK_HEADER, FORWARD, INSTALL_SNAPSHOT, Message, fixed_size};
 use crate::types::{ClusterId, NodeId, Term};
 
 /// Bytes of the envelope, which every frame begins with.
 pub const HEADER: usize = 16;
+
+/// Room for the fixed part of any frame: all of it but records, items, or a piece of a snapshot.
+pub(super) type Fixed = [u8; CHUNK_HEADER];
 
 /// A frame as it travels:
 ///
@@ -70,7 +73,7 @@ impl Envelope {
     /// # Errors
     /// See [`FrameError`]; records are checked by their own checksums when they are taken.
     pub fn open<'b>(&self, bytes: &'b [u8]) -> Result<Frame<'b>, FrameError> {
-        let (from, term, message) = self.read(bytes, |bytes, crc| Message::open(kind(bytes), bytes, crc))?;
+        let (from, term, message) = self.read(bytes, Message::open)?;
         Ok(Frame { from, to: self.node, term, message })
     }
 
@@ -100,8 +103,17 @@ impl Envelope {
 
     /// Writes the frame, without records that may follow it, into `buffer`; its length, or `None` if it does not fit.
     pub fn seal(&self, to: NodeId, term: Term, message: &Message<'_>, buffer: &mut [u8]) -> Option<usize> {
-        self.address(to, term, message.kind(), buffer.first_chunk_mut::<HEADER>()?);
-        message.seal(buffer, self.crc)
+        let mut fixed: Fixed = [0; CHUNK_HEADER];
+        let kind = message.kind();
+        self.address(to, term, kind, fixed.first_chunk_mut()?);
+        let items = message.write(&mut fixed, self.crc)?;
+        let fixed = fixed.get_mut(..fixed_size(kind)?)?;
+        let (sum, counted) = fixed.split_first_chunk_mut()?;
+        *sum = (self.crc)(0, counted).to_le_bytes();
+        let (head, rest) = buffer.split_at_mut_checked(fixed.len())?;
+        head.copy_from_slice(fixed);
+        rest.get_mut(..items.len())?.copy_from_slice(items);
+        Some(fixed.len() + items.len())
     }
 
     /// Writes all of the envelope but its checksum.
@@ -124,6 +136,24 @@ pub(crate) fn kind(bytes: &[u8]) -> u8 {
 pub(super) fn check<const N: usize>(bytes: &[u8], crc: Crc32c) -> Result<&[u8; N], FrameError> {
     let fixed = bytes.first_chunk::<N>().ok_or(FrameError::Length)?;
     if u32_at::<0, N>(fixed) == checksum(fixed, crc) { Ok(fixed) } else { Err(FrameError::Checksum) }
+}
+
+/// The same for a frame of this kind, with what follows: only pieces of snapshots and items of a forward may.
+pub(super) fn check_rare(kind: u8, bytes: &[u8], crc: Crc32c) -> Result<(Fixed, &[u8]), FrameError> {
+    let size = fixed_size(kind).ok_or(FrameError::Malformed)?;
+    let (head, rest) = bytes.split_at_checked(size).ok_or(FrameError::Length)?;
+    let mut fixed = [0; CHUNK_HEADER];
+    let (Some(to), Some((sum, counted))) = (fixed.get_mut(..size), head.split_first_chunk()) else {
+        return Err(FrameError::Length);
+    };
+    if !rest.is_empty() && !matches!(kind, INSTALL_SNAPSHOT | FORWARD) {
+        return Err(FrameError::Length);
+    }
+    if u32::from_le_bytes(*sum) != crc(0, counted) {
+        return Err(FrameError::Checksum);
+    }
+    to.copy_from_slice(head);
+    Ok((fixed, rest))
 }
 
 /// Puts the checksum on the fixed part of a frame; its length.

@@ -4,10 +4,10 @@ use quoring_ring::Crc32c;
 
 use super::bytes::{put_u32, put_u64, u32_at, u64_at};
 use super::clients::{
-    CAMPAIGN_NOW_SIZE, CONFIRM_SIZE, CampaignNow, Confirm, FORWARD_ANSWER_SIZE, Forward, ForwardAnswer,
+    CAMPAIGN_NOW_SIZE, CONFIRM_SIZE, CampaignNow, Confirm, FORWARD_ANSWER_SIZE, FORWARD_HEADER, Forward, ForwardAnswer,
     READ_ANSWER_SIZE, READ_SIZE, Read, ReadAnswer, flag,
 };
-use super::frame::{Envelope, FrameError, HEADER, check, finish};
+use super::frame::{Envelope, Fixed, FrameError, HEADER, check, check_rare, finish, kind};
 use crate::members::NodeSet;
 use crate::snapshot::Snapshot;
 use crate::types::{EntryId, LogIndex, NodeId, Term};
@@ -24,7 +24,7 @@ const VOTE_ANSWER: u8 = 4;
 pub(crate) const APPEND: u8 = 5;
 pub(crate) const APPEND_ANSWER: u8 = 6;
 const APPEND_REFUSAL: u8 = 7;
-const INSTALL_SNAPSHOT: u8 = 8;
+pub(super) const INSTALL_SNAPSHOT: u8 = 8;
 const SNAPSHOT_ANSWER: u8 = 9;
 const CONFIRM: u8 = 10;
 const CONFIRM_ANSWER: u8 = 11;
@@ -32,7 +32,7 @@ const READ: u8 = 12;
 const READ_ANSWER: u8 = 13;
 const CAMPAIGN_NOW: u8 = 14;
 const VOTE_BY_LEAVE: u8 = 15;
-const FORWARD: u8 = 16;
+pub(super) const FORWARD: u8 = 16;
 const FORWARD_ANSWER: u8 = 17;
 
 const VOTE_SIZE: usize = HEADER + 16;
@@ -40,6 +40,26 @@ const VOTE_ANSWER_SIZE: usize = HEADER + 8;
 const APPEND_ANSWER_SIZE: usize = HEADER + 24;
 const APPEND_REFUSAL_SIZE: usize = HEADER + 32;
 const SNAPSHOT_ANSWER_SIZE: usize = HEADER + 24;
+
+/// Bytes of the fixed part of a frame of this kind; `None` if there is no such kind.
+pub(super) fn fixed_size(kind: u8) -> Option<usize> {
+    Some(match kind {
+        APPEND => APPEND_HEADER,
+        APPEND_ANSWER => APPEND_ANSWER_SIZE,
+        APPEND_REFUSAL => APPEND_REFUSAL_SIZE,
+        PRE_VOTE | VOTE | VOTE_BY_LEAVE => VOTE_SIZE,
+        PRE_VOTE_ANSWER | VOTE_ANSWER => VOTE_ANSWER_SIZE,
+        INSTALL_SNAPSHOT => CHUNK_HEADER,
+        SNAPSHOT_ANSWER => SNAPSHOT_ANSWER_SIZE,
+        CONFIRM | CONFIRM_ANSWER => CONFIRM_SIZE,
+        READ => READ_SIZE,
+        READ_ANSWER => READ_ANSWER_SIZE,
+        CAMPAIGN_NOW => CAMPAIGN_NOW_SIZE,
+        FORWARD => FORWARD_HEADER,
+        FORWARD_ANSWER => FORWARD_ANSWER_SIZE,
+        _ => return None,
+    })
+}
 
 /// One message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -202,84 +222,90 @@ impl<'b> Message<'b> {
         }
     }
 
-    /// Reads the message of a frame of this kind.
-    pub(crate) fn open(kind: u8, bytes: &'b [u8], crc: Crc32c) -> Result<Self, FrameError> {
-        match kind {
+    /// Reads the message of a frame.
+    pub(super) fn open(bytes: &'b [u8], crc: Crc32c) -> Result<Self, FrameError> {
+        match kind(bytes) {
             APPEND => Append::open(bytes, crc).map(Self::Append),
             APPEND_ANSWER => AppendAnswer::open(bytes, crc).map(Self::AppendAnswer),
-            APPEND_REFUSAL => AppendRefusal::open(whole(bytes, crc)?).map(Self::AppendRefusal),
-            PRE_VOTE => VoteRequest::open(whole(bytes, crc)?).map(Self::PreVote),
-            VOTE => VoteRequest::open(whole(bytes, crc)?).map(Self::Vote),
-            PRE_VOTE_ANSWER => VoteAnswer::open(whole(bytes, crc)?).map(Self::PreVoteAnswer),
-            VOTE_ANSWER => VoteAnswer::open(whole(bytes, crc)?).map(Self::VoteAnswer),
-            INSTALL_SNAPSHOT => InstallSnapshot::open(bytes, crc).map(Self::InstallSnapshot),
-            SNAPSHOT_ANSWER => SnapshotAnswer::open(whole(bytes, crc)?).map(Self::SnapshotAnswer),
-            CONFIRM => Ok(Self::Confirm(Confirm::open(whole::<CONFIRM_SIZE>(bytes, crc)?))),
-            CONFIRM_ANSWER => Ok(Self::ConfirmAnswer(Confirm::open(whole::<CONFIRM_SIZE>(bytes, crc)?))),
-            READ => Ok(Self::Read(Read::open(whole::<READ_SIZE>(bytes, crc)?))),
-            READ_ANSWER => Ok(Self::ReadAnswer(ReadAnswer::open(whole::<READ_ANSWER_SIZE>(bytes, crc)?))),
-            CAMPAIGN_NOW => Ok(Self::CampaignNow(CampaignNow::open(whole::<CAMPAIGN_NOW_SIZE>(bytes, crc)?))),
-            VOTE_BY_LEAVE => VoteRequest::open(whole(bytes, crc)?).map(Self::VoteByLeave),
-            FORWARD => Forward::open(bytes, crc).map(Self::Forward),
-            FORWARD_ANSWER => ForwardAnswer::open(whole::<FORWARD_ANSWER_SIZE>(bytes, crc)?).map(Self::ForwardAnswer),
-            _ => Err(FrameError::Malformed),
+            _ => Self::open_rare(bytes, crc),
         }
     }
 
-    /// Writes the message behind the header and the checksum before it; the length of both, `None` if they do not fit.
-    pub(super) fn seal(&self, buffer: &mut [u8], crc: Crc32c) -> Option<usize> {
-        Some(match self {
-            Self::Append(append) => append.write(buffer.first_chunk_mut()?, crc),
-            Self::AppendAnswer(answer) => answer.write(buffer.first_chunk_mut()?, crc),
-            Self::AppendRefusal(refusal) => refusal.seal(buffer.first_chunk_mut()?, crc),
-            Self::PreVote(request) | Self::Vote(request) | Self::VoteByLeave(request) => {
-                request.seal(buffer.first_chunk_mut()?, crc)
-            }
-            Self::PreVoteAnswer(answer) | Self::VoteAnswer(answer) => answer.seal(buffer.first_chunk_mut()?, crc),
-            Self::InstallSnapshot(chunk) => chunk.seal(buffer.first_chunk_mut()?, crc)?,
-            Self::SnapshotAnswer(answer) => answer.seal(buffer.first_chunk_mut()?, crc),
-            Self::Confirm(confirm) | Self::ConfirmAnswer(confirm) => confirm.seal(buffer.first_chunk_mut()?, crc),
-            Self::Read(read) => read.seal(buffer.first_chunk_mut()?, crc),
-            Self::ReadAnswer(answer) => answer.seal(buffer.first_chunk_mut()?, crc),
-            Self::CampaignNow(leave) => leave.seal(buffer.first_chunk_mut()?, crc),
-            Self::Forward(forward) => forward.seal(buffer, crc)?,
-            Self::ForwardAnswer(answer) => answer.seal(buffer.first_chunk_mut()?, crc),
+    /// The same, but for the two kinds that replicate while all goes well.
+    #[cold]
+    #[inline(never)] // The message is written to where it is used, once, and not taken apart and put together again.
+    pub(crate) fn open_rare(bytes: &'b [u8], crc: Crc32c) -> Result<Self, FrameError> {
+        let kind = kind(bytes);
+        let (fixed, rest) = &check_rare(kind, bytes, crc)?;
+        Ok(match kind {
+            APPEND_REFUSAL => Self::AppendRefusal(AppendRefusal::open(fixed)),
+            PRE_VOTE => Self::PreVote(VoteRequest::open(fixed)),
+            VOTE => Self::Vote(VoteRequest::open(fixed)),
+            VOTE_BY_LEAVE => Self::VoteByLeave(VoteRequest::open(fixed)),
+            PRE_VOTE_ANSWER => Self::PreVoteAnswer(VoteAnswer::open(fixed)?),
+            VOTE_ANSWER => Self::VoteAnswer(VoteAnswer::open(fixed)?),
+            INSTALL_SNAPSHOT => Self::InstallSnapshot(InstallSnapshot::open(fixed, rest, crc)?),
+            SNAPSHOT_ANSWER => Self::SnapshotAnswer(SnapshotAnswer::open(fixed)),
+            CONFIRM => Self::Confirm(Confirm::open(fixed)),
+            CONFIRM_ANSWER => Self::ConfirmAnswer(Confirm::open(fixed)),
+            READ => Self::Read(Read::open(fixed)),
+            READ_ANSWER => Self::ReadAnswer(ReadAnswer::open(fixed)),
+            CAMPAIGN_NOW => Self::CampaignNow(CampaignNow::open(fixed)),
+            FORWARD => Self::Forward(Forward::open(fixed, rest, crc)?),
+            FORWARD_ANSWER => Self::ForwardAnswer(ForwardAnswer::open(fixed)?),
+            _ => return Err(FrameError::Malformed),
         })
     }
-}
 
-/// An undamaged frame of exactly `N` bytes.
-fn whole<const N: usize>(bytes: &[u8], crc: Crc32c) -> Result<&[u8; N], FrameError> {
-    if bytes.len() == N { check(bytes, crc) } else { Err(FrameError::Length) }
+    /// Writes the message behind the envelope; the items that follow. `None` if there are more of them than can be told.
+    pub(super) fn write(&self, frame: &mut Fixed, crc: Crc32c) -> Option<&'b [u8]> {
+        match self {
+            Self::Append(append) => append.write(frame.first_chunk_mut()?),
+            Self::AppendAnswer(answer) => answer.write(frame.first_chunk_mut()?),
+            Self::AppendRefusal(refusal) => refusal.write(frame),
+            Self::PreVote(request) | Self::Vote(request) | Self::VoteByLeave(request) => request.write(frame),
+            Self::PreVoteAnswer(answer) | Self::VoteAnswer(answer) => answer.write(frame),
+            Self::InstallSnapshot(chunk) => chunk.write(frame, crc)?,
+            Self::SnapshotAnswer(answer) => answer.write(frame),
+            Self::Confirm(confirm) | Self::ConfirmAnswer(confirm) => confirm.write(frame),
+            Self::Read(read) => read.write(frame),
+            Self::ReadAnswer(answer) => answer.write(frame),
+            Self::CampaignNow(leave) => leave.write(frame),
+            Self::Forward(forward) => {
+                forward.write(frame, crc)?;
+                return Some(forward.items);
+            }
+            Self::ForwardAnswer(answer) => answer.write(frame),
+        }
+        Some(&[])
+    }
 }
 
 impl VoteRequest {
-    fn open(frame: &[u8; VOTE_SIZE]) -> Result<Self, FrameError> {
-        Ok(Self {
-            last: LogIndex(u64_at::<16, VOTE_SIZE>(frame)),
-            last_term: Term(u32_at::<24, VOTE_SIZE>(frame)),
-            term: Term(u32_at::<28, VOTE_SIZE>(frame)),
-        })
+    fn open(frame: &Fixed) -> Self {
+        Self {
+            last: LogIndex(u64_at::<16, CHUNK_HEADER>(frame)),
+            last_term: Term(u32_at::<24, CHUNK_HEADER>(frame)),
+            term: Term(u32_at::<28, CHUNK_HEADER>(frame)),
+        }
     }
 
-    fn seal(&self, frame: &mut [u8; VOTE_SIZE], crc: Crc32c) -> usize {
-        put_u64::<16, VOTE_SIZE>(frame, self.last.0);
-        put_u32::<24, VOTE_SIZE>(frame, self.last_term.0);
-        put_u32::<28, VOTE_SIZE>(frame, self.term.0);
-        finish(frame, crc)
+    fn write(&self, frame: &mut Fixed) {
+        put_u64::<16, CHUNK_HEADER>(frame, self.last.0);
+        put_u32::<24, CHUNK_HEADER>(frame, self.last_term.0);
+        put_u32::<28, CHUNK_HEADER>(frame, self.term.0);
     }
 }
 
 impl VoteAnswer {
-    fn open(frame: &[u8; VOTE_ANSWER_SIZE]) -> Result<Self, FrameError> {
-        let granted = flag(u32_at::<20, VOTE_ANSWER_SIZE>(frame))?;
-        Ok(Self { term: Term(u32_at::<16, VOTE_ANSWER_SIZE>(frame)), granted })
+    fn open(frame: &Fixed) -> Result<Self, FrameError> {
+        let granted = flag(u32_at::<20, CHUNK_HEADER>(frame))?;
+        Ok(Self { term: Term(u32_at::<16, CHUNK_HEADER>(frame)), granted })
     }
 
-    fn seal(&self, frame: &mut [u8; VOTE_ANSWER_SIZE], crc: Crc32c) -> usize {
-        put_u32::<16, VOTE_ANSWER_SIZE>(frame, self.term.0);
-        put_u32::<20, VOTE_ANSWER_SIZE>(frame, self.granted.into());
-        finish(frame, crc)
+    fn write(&self, frame: &mut Fixed) {
+        put_u32::<16, CHUNK_HEADER>(frame, self.term.0);
+        put_u32::<20, CHUNK_HEADER>(frame, self.granted.into());
     }
 }
 
@@ -306,24 +332,27 @@ impl<'b> Append<'b> {
     pub(crate) fn seal(&self, envelope: &Envelope, to: NodeId, term: Term, buffer: &mut [u8]) -> Option<usize> {
         let frame = buffer.first_chunk_mut::<APPEND_HEADER>()?;
         envelope.address(to, term, APPEND, frame.first_chunk_mut()?);
-        Some(self.write(frame, envelope.crc))
+        self.write(frame);
+        Some(finish(frame, envelope.crc))
     }
 
-    fn write(&self, frame: &mut [u8; APPEND_HEADER], crc: Crc32c) -> usize {
+    fn write(&self, frame: &mut [u8; APPEND_HEADER]) {
         put_u64::<16, APPEND_HEADER>(frame, self.prev.0);
         put_u64::<24, APPEND_HEADER>(frame, self.commit.0);
         put_u32::<32, APPEND_HEADER>(frame, self.prev_term.0);
         put_u32::<36, APPEND_HEADER>(frame, self.session);
         put_u32::<40, APPEND_HEADER>(frame, u32::from(self.bytes) | u32::from(self.respond) << 16);
         put_u32::<44, APPEND_HEADER>(frame, 0);
-        finish(frame, crc)
     }
 }
 
 impl AppendAnswer {
     #[cfg_attr(target_pointer_width = "64", inline)]
     pub(crate) fn open(bytes: &[u8], crc: Crc32c) -> Result<Self, FrameError> {
-        let frame = whole::<APPEND_ANSWER_SIZE>(bytes, crc)?;
+        if bytes.len() != APPEND_ANSWER_SIZE {
+            return Err(FrameError::Length);
+        }
+        let frame: &[u8; APPEND_ANSWER_SIZE] = check(bytes, crc)?;
         Ok(Self {
             matched: LogIndex(u64_at::<16, APPEND_ANSWER_SIZE>(frame)),
             received: LogIndex(u64_at::<24, APPEND_ANSWER_SIZE>(frame)),
@@ -337,45 +366,40 @@ impl AppendAnswer {
     pub(crate) fn seal(&self, envelope: &Envelope, to: NodeId, term: Term, buffer: &mut [u8]) -> Option<usize> {
         let frame = buffer.first_chunk_mut::<APPEND_ANSWER_SIZE>()?;
         envelope.address(to, term, APPEND_ANSWER, frame.first_chunk_mut()?);
-        Some(self.write(frame, envelope.crc))
+        self.write(frame);
+        Some(finish(frame, envelope.crc))
     }
 
-    fn write(&self, frame: &mut [u8; APPEND_ANSWER_SIZE], crc: Crc32c) -> usize {
+    fn write(&self, frame: &mut [u8; APPEND_ANSWER_SIZE]) {
         put_u64::<16, APPEND_ANSWER_SIZE>(frame, self.matched.0);
         put_u64::<24, APPEND_ANSWER_SIZE>(frame, self.received.0);
         put_u32::<32, APPEND_ANSWER_SIZE>(frame, self.session);
         put_u32::<36, APPEND_ANSWER_SIZE>(frame, self.room);
-        finish(frame, crc)
     }
 }
 
 impl AppendRefusal {
-    fn open(frame: &[u8; APPEND_REFUSAL_SIZE]) -> Result<Self, FrameError> {
-        Ok(Self {
-            rejected: LogIndex(u64_at::<16, APPEND_REFUSAL_SIZE>(frame)),
-            hint: LogIndex(u64_at::<24, APPEND_REFUSAL_SIZE>(frame)),
-            session: u32_at::<32, APPEND_REFUSAL_SIZE>(frame),
-            room: u32_at::<36, APPEND_REFUSAL_SIZE>(frame),
-            hint_term: Term(u32_at::<40, APPEND_REFUSAL_SIZE>(frame)),
-        })
+    fn open(frame: &Fixed) -> Self {
+        Self {
+            rejected: LogIndex(u64_at::<16, CHUNK_HEADER>(frame)),
+            hint: LogIndex(u64_at::<24, CHUNK_HEADER>(frame)),
+            session: u32_at::<32, CHUNK_HEADER>(frame),
+            room: u32_at::<36, CHUNK_HEADER>(frame),
+            hint_term: Term(u32_at::<40, CHUNK_HEADER>(frame)),
+        }
     }
 
-    fn seal(&self, frame: &mut [u8; APPEND_REFUSAL_SIZE], crc: Crc32c) -> usize {
-        put_u64::<16, APPEND_REFUSAL_SIZE>(frame, self.rejected.0);
-        put_u64::<24, APPEND_REFUSAL_SIZE>(frame, self.hint.0);
-        put_u32::<32, APPEND_REFUSAL_SIZE>(frame, self.session);
-        put_u32::<36, APPEND_REFUSAL_SIZE>(frame, self.room);
-        put_u32::<40, APPEND_REFUSAL_SIZE>(frame, self.hint_term.0);
-        put_u32::<44, APPEND_REFUSAL_SIZE>(frame, 0);
-        finish(frame, crc)
+    fn write(&self, frame: &mut Fixed) {
+        put_u64::<16, CHUNK_HEADER>(frame, self.rejected.0);
+        put_u64::<24, CHUNK_HEADER>(frame, self.hint.0);
+        put_u32::<32, CHUNK_HEADER>(frame, self.session);
+        put_u32::<36, CHUNK_HEADER>(frame, self.room);
+        put_u32::<40, CHUNK_HEADER>(frame, self.hint_term.0);
     }
 }
 
 impl<'b> InstallSnapshot<'b> {
-    #[cold]
-    fn open(bytes: &'b [u8], crc: Crc32c) -> Result<Self, FrameError> {
-        let frame: &[u8; CHUNK_HEADER] = check(bytes, crc)?;
-        let data = bytes.get(CHUNK_HEADER..).unwrap_or_default();
+    fn open(frame: &Fixed, data: &'b [u8], crc: Crc32c) -> Result<Self, FrameError> {
         if data.len() != u32_at::<60, CHUNK_HEADER>(frame) as usize {
             return Err(FrameError::Length);
         }
@@ -400,8 +424,7 @@ impl<'b> InstallSnapshot<'b> {
         Ok(Self { snapshot, offset, session: u32_at::<52, CHUNK_HEADER>(frame), data })
     }
 
-    #[cold]
-    fn seal(&self, frame: &mut [u8; CHUNK_HEADER], crc: Crc32c) -> Option<usize> {
+    fn write(&self, frame: &mut Fixed, crc: Crc32c) -> Option<()> {
         put_u64::<16, CHUNK_HEADER>(frame, self.snapshot.last.index.0);
         put_u64::<24, CHUNK_HEADER>(frame, self.snapshot.length);
         put_u64::<32, CHUNK_HEADER>(frame, self.offset);
@@ -411,26 +434,22 @@ impl<'b> InstallSnapshot<'b> {
         put_u32::<52, CHUNK_HEADER>(frame, self.session);
         put_u32::<56, CHUNK_HEADER>(frame, crc(0, self.data));
         put_u32::<60, CHUNK_HEADER>(frame, u32::try_from(self.data.len()).ok()?);
-        Some(finish(frame, crc))
+        Some(())
     }
 }
 
 impl SnapshotAnswer {
-    #[cold]
-    fn open(frame: &[u8; SNAPSHOT_ANSWER_SIZE]) -> Result<Self, FrameError> {
-        Ok(Self {
-            last: LogIndex(u64_at::<16, SNAPSHOT_ANSWER_SIZE>(frame)),
-            received: u64_at::<24, SNAPSHOT_ANSWER_SIZE>(frame),
-            session: u32_at::<32, SNAPSHOT_ANSWER_SIZE>(frame),
-        })
+    fn open(frame: &Fixed) -> Self {
+        Self {
+            last: LogIndex(u64_at::<16, CHUNK_HEADER>(frame)),
+            received: u64_at::<24, CHUNK_HEADER>(frame),
+            session: u32_at::<32, CHUNK_HEADER>(frame),
+        }
     }
 
-    #[cold]
-    fn seal(&self, frame: &mut [u8; SNAPSHOT_ANSWER_SIZE], crc: Crc32c) -> usize {
-        put_u64::<16, SNAPSHOT_ANSWER_SIZE>(frame, self.last.0);
-        put_u64::<24, SNAPSHOT_ANSWER_SIZE>(frame, self.received);
-        put_u32::<32, SNAPSHOT_ANSWER_SIZE>(frame, self.session);
-        put_u32::<36, SNAPSHOT_ANSWER_SIZE>(frame, 0);
-        finish(frame, crc)
+    fn write(&self, frame: &mut Fixed) {
+        put_u64::<16, CHUNK_HEADER>(frame, self.last.0);
+        put_u64::<24, CHUNK_HEADER>(frame, self.received);
+        put_u32::<32, CHUNK_HEADER>(frame, self.session);
     }
 }
