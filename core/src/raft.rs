@@ -234,14 +234,16 @@ impl<'a> Raft<'a> {
         // Almost all frames are of these two kinds.
         match wire::kind(bytes) {
             wire::APPEND => {
-                if let Some((from, term, append)) = self.open(bytes, Append::open)?
+                let append = self.open(bytes, Append::open)?;
+                if let Some((from, term)) = self.sender(bytes)?
                     && (term == self.term || self.goes_on_in(now, from, term, &Message::Append(append)))
                 {
                     needs = self.handle_append(now, from, &append);
                 }
             }
             wire::APPEND_ANSWER => {
-                if let Some((from, term, answer)) = self.open(bytes, AppendAnswer::open)?
+                let answer = self.open(bytes, AppendAnswer::open)?;
+                if let Some((from, term)) = self.sender(bytes)?
                     && (term == self.term || self.goes_on_in(now, from, term, &Message::AppendAnswer(answer)))
                 {
                     self.handle_append_answer(now, from, &answer);
@@ -260,16 +262,21 @@ impl<'a> Raft<'a> {
         }
     }
 
-    /// Reads a frame; `None` if its sender has nothing to say here.
+    /// Reads what a frame says.
     #[inline(always)]
     fn open<'b, M>(
         &mut self,
         bytes: &'b [u8],
         open: impl FnOnce(&'b [u8], Crc32c) -> Result<M, FrameError>,
-    ) -> Result<Option<(NodeId, Term, M)>, FrameError> {
-        let frame = self.envelope.read(bytes, open).inspect_err(|_| count(&mut self.refusals.frame))?;
-        if self.config.voters.contains(frame.0) {
-            return Ok(Some(frame));
+    ) -> Result<M, FrameError> {
+        self.envelope.read(bytes, open).inspect_err(|_| count(&mut self.refusals.frame))
+    }
+
+    /// From whom it comes, and in which term; `None` if whoever sent it has nothing to say here.
+    fn sender(&mut self, bytes: &[u8]) -> Result<Option<(NodeId, Term)>, FrameError> {
+        let sender = self.envelope.sender(bytes).inspect_err(|_| count(&mut self.refusals.frame))?;
+        if self.config.voters.contains(sender.0) {
+            return Ok(Some(sender));
         }
         count(&mut self.refusals.stranger);
         Ok(None)
@@ -278,11 +285,12 @@ impl<'a> Raft<'a> {
     /// A frame that is no part of replication while all goes well.
     #[cold]
     fn handle_rare(&mut self, now: Instant, bytes: &[u8]) -> Result<Handled, FrameError> {
+        let message = self.open(bytes, Message::open_rare)?;
         let mut handled = Handled::Done;
-        if let Some((from, term, message)) = &self.open(bytes, Message::open_rare)?
-            && self.goes_on_in(now, *from, *term, message)
+        if let Some((from, term)) = self.sender(bytes)?
+            && self.goes_on_in(now, from, term, &message)
         {
-            handled = self.handle_opened(now, *from, message);
+            handled = self.handle_opened(now, from, &message);
         }
         self.record_new_term();
         Ok(handled)

@@ -171,10 +171,8 @@ impl<'r> Writer<'r> {
     /// # Errors
     /// [`AppendError::Full`].
     pub fn append_vote(&mut self, term: u32, flags: u8, boot: u32) -> Result<Position, AppendError> {
-        let mut header = Header { checksum: 0, term, index_low: boot, len: 0, kind: Kind::Vote, flags };
-        let start = self.claim(header.size())?;
-        header.checksum = self.checksum.of(&header, 0, &[]);
-        self.ring.arena.store(start, &header, &[]);
+        let header = Header { checksum: 0, term, index_low: boot, len: 0, kind: Kind::Vote, flags };
+        let start = self.store_aside(header, &[])?;
         self.unbroken = self.last.saturating_add(1);
         self.accept(start, header.size());
         Ok(start)
@@ -195,10 +193,8 @@ impl<'r> Writer<'r> {
         }
         let payload = index.to_le_bytes();
         let len = payload.len() as u16;
-        let mut header = Header { checksum: 0, term, index_low: index as u32, len, kind: Kind::Start, flags: 0 };
-        let start = self.claim(header.size())?;
-        header.checksum = self.checksum.of(&header, 0, &payload);
-        self.ring.arena.store(start, &header, &payload);
+        let header = Header { checksum: 0, term, index_low: index as u32, len, kind: Kind::Start, flags: 0 };
+        let start = self.store_aside(header, &payload)?;
         self.ring.slots.iter().for_each(|slot| slot.store(EMPTY, Relaxed));
         self.last = index;
         self.ring.marks.core.last.store(index as u32, Release);
@@ -206,6 +202,14 @@ impl<'r> Writer<'r> {
         self.ring.marks.core.committed.store(index as u32, release(Step::Commit));
         self.unbroken = index.saturating_add(1);
         self.accept(start, header.size());
+        Ok(start)
+    }
+
+    /// Finds room for a record without an index, and stores it there.
+    fn store_aside(&mut self, mut header: Header, payload: &[u8]) -> Result<Position, AppendError> {
+        let start = self.claim(header.size())?;
+        header.checksum = self.checksum.of(&header, 0, payload);
+        self.ring.arena.store(start, &header, payload);
         Ok(start)
     }
 

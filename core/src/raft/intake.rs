@@ -1,7 +1,8 @@
 //! What followers forward, as their leader takes it: in order, batch by batch, each whole or not at all (C1, C4). The follower's side is in `window.rs`.
 
-use quoring_ring::{Kind, record_size};
+use quoring_ring::Kind;
 
+use super::propose::Batch;
 use super::{ProposeError, Raft, Rule, count};
 use crate::capabilities::Capabilities;
 use crate::event::Role;
@@ -111,8 +112,8 @@ impl Raft<'_> {
             }
             let requests = batch.filter_map(|item| Some((item.kind, RequestId::decode(item.payload)?)));
             let requests = requests.map(|(kind, (request, command))| (kind, request, command));
-            let size = requests.clone().map(|(_, _, command)| record_size(RequestId::SIZE + command.len())).sum();
-            match self.append_requests(now, requests) {
+            let mut batch = Batch::default();
+            match self.append_requests(now, requests, &mut batch) {
                 // What came behind a batch that had to wait does not change that.
                 Ok(()) => (intake.next, intake.waits) = (end, None),
                 Err(ProposeError::Rejected(rejection)) => return intake.state = Intake::Rejected(rejection),
@@ -120,7 +121,7 @@ impl Raft<'_> {
                 Err(ProposeError::Unsupported) => return intake.state = Intake::Unsupported,
                 Err(_) => {
                     // There is a frame of them at most.
-                    intake.waits = Some((size, all));
+                    intake.waits = Some((batch.size, batch.count));
                     return;
                 }
             }

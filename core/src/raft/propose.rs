@@ -75,41 +75,58 @@ impl Raft<'_> {
         kind: Kind,
         requests: impl Iterator<Item = (RequestId, &'c [u8])> + Clone,
     ) -> Result<EntryId, ProposeError> {
-        self.append_requests(now, requests.map(|(request, command)| (kind, request, command)))?;
+        let requests = requests.map(|(request, command)| (kind, request, command));
+        self.append_requests(now, requests, &mut Batch::default())?;
         Ok(EntryId { term: self.term, index: self.last() })
     }
 
-    /// The same for any kinds.
+    /// The same for any kinds. What they take is told if there is no room for them.
     pub(super) fn append_requests<'c>(
         &mut self,
         now: Instant,
         requests: impl Iterator<Item = (Kind, RequestId, &'c [u8])> + Clone,
+        batch: &mut Batch,
     ) -> Result<(), ProposeError> {
         self.may_propose()?;
-        let (mut size, mut count, mut opens) = (0, 0_u32, false);
         for (kind, request, command) in requests.clone() {
             self.admit(command, RequestId::SIZE)?;
-            opens |= kind == Kind::Session && request.sequence == 0;
-            (size, count) = (record_size(RequestId::SIZE + command.len()).saturating_add(size), count + 1);
+            batch.add(kind, &request, command);
         }
+        let places = self.prepare(now, batch)?;
+        for (kind, request, command) in requests {
+            self.append_request(kind, request, command, places)?;
+        }
+        Ok(())
+    }
+
+    /// Whether a batch can be appended now; and for how many sessions each node has places, if it opens one.
+    fn prepare(&mut self, now: Instant, batch: &Batch) -> Result<u32, ProposeError> {
         self.may_name_clients(now)?;
-        let places = if opens { self.places_for_sessions() } else { u32::MAX };
+        let places = if batch.opens { self.places_for_sessions() } else { u32::MAX };
         if places == 0 {
             return Err(ProposeError::Unsupported);
         }
-        self.has_room_for_batch(size, count)?;
-        for (kind, mut request, command) in requests {
-            if kind == Kind::Session && request.sequence == 0 && request.table > places {
-                // No more sessions are kept than every node has places for: one with fewer would have to stop. Before the next one is opened, all are asked
-                // again; not before there was room for this one, or a full leader would ask without end.
-                request.table = places;
-                self.leading.introduced = None;
-            }
-            let id = EntryId { term: self.term, index: self.last().next() };
-            let appended = self.ring.append_parts(kind, id.term.0, id.index.0, &request.encode(), command);
-            appended.map_err(|_| self.is_busy())?;
-            self.is_appended(id);
+        self.has_room_for_batch(batch.size, batch.count)?;
+        Ok(places)
+    }
+
+    fn append_request(
+        &mut self,
+        kind: Kind,
+        mut request: RequestId,
+        command: &[u8],
+        places: u32,
+    ) -> Result<(), ProposeError> {
+        if opens_session(kind, &request) && request.table > places {
+            // No more sessions are kept than every node has places for: one with fewer would have to stop. Before the next one is opened, all are asked
+            // again; not before there was room for this one, or a full leader would ask without end.
+            request.table = places;
+            self.leading.introduced = None;
         }
+        let id = EntryId { term: self.term, index: self.last().next() };
+        let appended = self.ring.append_parts(kind, id.term.0, id.index.0, &request.encode(), command);
+        appended.map_err(|_| self.is_busy())?;
+        self.is_appended(id);
         Ok(())
     }
 
@@ -236,6 +253,28 @@ impl Raft<'_> {
         let last = applied.saturating_add((self.ring.slots() / 4 * 3) as u64);
         ClientRoom { end: accepted.advanced(to_flush.min(to_apply)), last }
     }
+}
+
+/// What requests that are appended together, or not at all, take.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Batch {
+    /// Bytes of their records.
+    pub(super) size: usize,
+    pub(super) count: u32,
+    /// Whether one of them opens a session.
+    opens: bool,
+}
+
+impl Batch {
+    fn add(&mut self, kind: Kind, request: &RequestId, command: &[u8]) {
+        self.size = record_size(RequestId::SIZE + command.len()).saturating_add(self.size);
+        self.count += 1;
+        self.opens |= opens_session(kind, request);
+    }
+}
+
+fn opens_session(kind: Kind, request: &RequestId) -> bool {
+    kind == Kind::Session && request.sequence == 0
 }
 
 /// How far clients' entries may reach. What that depends on only moves on, the store apart, so it stays right until it is used up, and longer.

@@ -73,30 +73,35 @@ impl Envelope {
     /// # Errors
     /// See [`FrameError`]; records are checked by their own checksums when they are taken.
     pub fn open<'b>(&self, bytes: &'b [u8]) -> Result<Frame<'b>, FrameError> {
-        let (from, term, message) = self.read(bytes, Message::open)?;
+        let message = self.read(bytes, Message::open)?;
+        let (from, term) = self.sender(bytes)?;
         Ok(Frame { from, to: self.node, term, message })
     }
 
-    /// Reads a frame with a message that `open` reads: from whom, in which term, and what it says.
+    /// Reads what a frame says, by `open`.
     #[inline(always)]
     pub(crate) fn read<'b, M>(
         &self,
         bytes: &'b [u8],
         open: impl FnOnce(&'b [u8], Crc32c) -> Result<M, FrameError>,
-    ) -> Result<(NodeId, Term, M), FrameError> {
+    ) -> Result<M, FrameError> {
         let header = bytes.first_chunk::<HEADER>().ok_or(FrameError::Length)?;
-        let version = u8_at::<4, HEADER>(header);
-        if version != VERSION {
-            return Err(FrameError::Version(version));
+        match u8_at::<4, HEADER>(header) {
+            VERSION => open(bytes, self.crc),
+            version => Err(FrameError::Version(version)),
         }
-        let message = open(bytes, self.crc)?;
+    }
+
+    /// From whom a frame comes, and in which term, if it is for this node. To be asked behind [`read`](Self::read), which tells whether it is undamaged.
+    pub(crate) fn sender(&self, bytes: &[u8]) -> Result<(NodeId, Term), FrameError> {
+        let header = bytes.first_chunk::<HEADER>().ok_or(FrameError::Length)?;
         let cluster = ClusterId(u32_at::<8, HEADER>(header));
         if cluster != self.cluster {
             return Err(FrameError::Cluster(cluster));
         }
         let from = NodeId::new(u8_at::<6, HEADER>(header));
         match from.filter(|&from| from != self.node && u8_at::<7, HEADER>(header) == self.node.get()) {
-            Some(from) => Ok((from, Term(u32_at::<12, HEADER>(header)), message)),
+            Some(from) => Ok((from, Term(u32_at::<12, HEADER>(header)))),
             None => Err(FrameError::Address),
         }
     }
