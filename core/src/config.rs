@@ -120,7 +120,7 @@ impl Config {
             return Err(ConfigError::NotAVoter);
         }
         let beat = self.heartbeat_interval;
-        if beat == Duration::ZERO || beat.0.saturating_mul(3) > self.election_timeout.0 {
+        if beat == Duration::ZERO || beat.times(3) > self.election_timeout {
             return Err(ConfigError::Timeouts);
         }
         if self.max_in_flight == 0 || self.max_in_flight > IN_FLIGHT || self.max_in_flight_bytes == 0 {

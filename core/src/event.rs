@@ -1,5 +1,7 @@
 //! What the core tells of itself: events for a log, a status for the curious, a counter for every refusal.
 
+use core::fmt;
+
 use quoring_ring::Position;
 
 use crate::types::{LogIndex, NodeId, Term};
@@ -125,7 +127,7 @@ pub struct Status {
 }
 
 /// How often the core refused or ignored an input, by reason (F6). Counters wrap.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Refusals {
     /// Frames that could not be read, were damaged, of another cluster or version.
@@ -152,4 +154,50 @@ pub struct Refusals {
     pub unable: u32,
     /// Events dropped because nobody took them.
     pub events: u32,
+}
+
+impl Refusals {
+    /// Each reason and how often there was one, in the order of the fields.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u32)> {
+        const REASONS: &[&str] = &[
+            "frame",
+            "stranger",
+            "stale_term",
+            "stale_answer",
+            "impossible",
+            "record",
+            "disruptive",
+            "chunk",
+            "ring_full",
+            "busy",
+            "unable",
+            "events",
+        ];
+        let Self { frame, stranger, stale_term, stale_answer, impossible, record, .. } = *self;
+        let Self { disruptive, chunk, ring_full, busy, unable, events, .. } = *self;
+        REASONS.iter().copied().zip([
+            frame,
+            stranger,
+            stale_term,
+            stale_answer,
+            impossible,
+            record,
+            disruptive,
+            chunk,
+            ring_full,
+            busy,
+            unable,
+            events,
+        ])
+    }
+}
+
+impl fmt::Debug for Refusals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut counters = f.debug_struct("Refusals");
+        for (reason, count) in self.iter() {
+            counters.field(reason, &count);
+        }
+        counters.finish()
+    }
 }

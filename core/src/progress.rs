@@ -212,7 +212,7 @@ impl Peer {
         self.broken = self.broken.saturating_add(1).min(LONGEST);
         self.offset = 0;
         self.probed = true;
-        self.retry_at = now + Duration(beat.0.saturating_mul(1 << self.broken));
+        self.retry_at = now + beat.times(1 << self.broken);
     }
 
     /// How many bytes of entries may leave now: what the peer can take, and what may be on its way. One append may always be, however small the window.

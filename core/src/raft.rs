@@ -155,6 +155,7 @@ impl<'a> Raft<'a> {
     ///
     /// # Errors
     /// The configuration makes no sense; see [`ConfigError`].
+    #[inline(never)] // Into a task that starts a node: half of the code would go into where its fields lie on that task's stack.
     pub fn new(
         config: Config,
         frame: usize,

@@ -8,7 +8,7 @@ use super::{Raft, Rule, count};
 use crate::event::{Event, Role, StepDown};
 use crate::members::NodeSet;
 use crate::progress::{Due, Mode, Peer};
-use crate::types::{Duration, Instant, LogIndex, NodeId};
+use crate::types::{Instant, LogIndex, NodeId};
 use crate::wire::{AppendAnswer, AppendRefusal};
 
 /// What a leader keeps about its own term.
@@ -91,7 +91,7 @@ impl Raft<'_> {
             peer.sent = false;
             if peer.mode != Mode::Replicate && peer.probed && now >= peer.retry_at && !never_retry {
                 peer.probed = false;
-                peer.backoff = Duration(peer.backoff.0.saturating_mul(2)).min(longest);
+                peer.backoff = peer.backoff.times(2).min(longest);
             }
         }
         self.ready = self.config.peers();

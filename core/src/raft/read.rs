@@ -213,10 +213,9 @@ impl Raft<'_> {
 
     /// How long a round is worth a lease, from when it began.
     fn lease(&self) -> Option<Duration> {
-        const MILLION: u64 = 1_000_000;
-        let drift = u64::from(self.config.lease_drift?);
-        let timeout = self.config.election_timeout.0;
-        let safe = timeout.saturating_mul(MILLION.saturating_sub(drift)) / MILLION.saturating_add(drift);
+        const MILLION: u32 = 1_000_000;
+        let drift = self.config.lease_drift?;
+        let safe = self.config.election_timeout.times(MILLION.saturating_sub(drift)).0 / u64::from(MILLION.saturating_add(drift));
         Some(Duration(safe.saturating_sub(self.config.heartbeat_interval.0)))
     }
 

@@ -17,6 +17,7 @@
 
 use quoring_ring::{ALIGN, AppendError, Position};
 
+use super::store_room::Fill;
 use super::transmit::Transmit;
 use super::{Handled, Raft, Recorded, Rule, count};
 use crate::event::{Event, Role};
@@ -24,7 +25,7 @@ use crate::progress::{Mode, Peer};
 use crate::recovery::Recovered;
 use crate::snapshot::Snapshot;
 use crate::term_runs::TermRuns;
-use crate::types::{Duration, EntryId, Instant, LogIndex, NodeId, Term};
+use crate::types::{EntryId, Instant, LogIndex, NodeId, Term};
 use crate::wire::{CHUNK_HEADER, InstallSnapshot, Message, SnapshotAnswer};
 
 /// What a node knows of snapshots, its own and those on their way.
@@ -130,27 +131,26 @@ impl Raft<'_> {
     /// snapshot travels from or to this node, which a new one would disturb, nor soon after the application declined. If the log is almost full, at once, also
     /// while one travels from here; but if the application is behind, it goes on first, since a snapshot makes no more room than it has applied.
     pub fn wants_snapshot(&self) -> bool {
-        let (every, applied) = (u64::from(self.config.snapshot_after), LogIndex(self.ring.applied()));
+        let (every, applied, fill) = (self.config.snapshot_after, self.applied(), self.store.fill());
         let covered = self.covered().index;
-        let since = applied.since(covered.max(self.snapshots.declined));
+        let since = entries_between(covered.max(self.snapshots.declined), applied);
         // Asked after every step: the answer is hardly ever another.
-        if since < every && !self.store.is_filling() && !self.store.is_almost_full() {
+        if since < every && fill == Fill::Low {
             return false;
         }
-        if applied <= covered || self.role == Role::Halted {
+        if since == 0 || applied <= covered || self.role == Role::Halted {
             return false;
         }
-        let arrives = self.snapshots.incoming.is_some_and(|(snapshot, _)| snapshot.last.index > self.committed());
-        if since == 0 || arrives {
+        if self.snapshots.incoming.is_some_and(|(snapshot, _)| snapshot.last.index > self.committed()) {
             return false;
         }
         let soon = every.div_ceil(4);
-        if self.store.is_almost_full()
-            && (applied >= self.committed().min(self.durable) || applied.since(covered) >= soon)
+        if fill == Fill::AlmostFull
+            && (applied >= self.committed().min(self.durable) || entries_between(covered, applied) >= soon)
         {
             return true;
         }
-        (since >= every || since >= soon && self.store.is_filling()) && !self.sends_snapshot()
+        (since >= every || since >= soon && fill >= Fill::Half) && !self.sends_snapshot()
     }
 
     /// The application was asked for a snapshot when it had come to `applied`, and made none. It is asked again after more entries; or after some time, if
@@ -163,8 +163,8 @@ impl Raft<'_> {
     /// With a log that is almost full, nothing moves before there is a snapshot: after a while it is asked for again, whoever declined, and whoever began
     /// to send one.
     pub(super) fn retry_snapshot(&mut self, now: Instant) {
-        let patience = Duration(self.config.election_timeout.0.saturating_mul(16));
-        if self.store.is_almost_full() && now - self.snapshots.moved_at >= patience {
+        let patience = self.config.election_timeout.times(16);
+        if self.store.fill() == Fill::AlmostFull && now - self.snapshots.moved_at >= patience {
             self.snapshots.declined = LogIndex::ZERO;
             self.snapshots.incoming = None;
         }
@@ -193,6 +193,11 @@ impl Raft<'_> {
         let patience = self.config.election_timeout;
         self.role == Role::Leader && self.peers.iter().any(|peer| peer.takes_snapshot(patience))
     }
+}
+
+/// How many entries lie in `(earlier, later]`; `u32::MAX` for more.
+fn entries_between(earlier: LogIndex, later: LogIndex) -> u32 {
+    u32::try_from(later.since(earlier)).unwrap_or(u32::MAX)
 }
 
 // As a follower.

@@ -17,6 +17,7 @@ use crate::types::EntryId;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct StoreRoom {
     space: Space,
+    fill: Fill,
     /// For no-ops and configurations: without them nobody could lead out of a full log.
     control: usize,
     /// For what a leader has taken from its clients, and sends.
@@ -27,6 +28,17 @@ pub(super) struct StoreRoom {
     largest: usize,
 }
 
+/// How far the log has filled up.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Fill {
+    /// Less than half.
+    Low,
+    /// Half.
+    Half,
+    /// The next entry may be refused.
+    AlmostFull,
+}
+
 impl StoreRoom {
     pub(super) fn new(space: &Space, ring: usize, largest: usize) -> Self {
         const VOTES: usize = 4 * HEADER;
@@ -35,17 +47,17 @@ impl StoreRoom {
         let control = bytes(space.free).saturating_sub(VOTES);
         let commands = control.saturating_sub(NO_OPS);
         let clients = commands.saturating_sub(bytes(space.capacity / 8).min(ring));
-        Self { space: *space, control, commands, clients, largest }
+        let fill = match space.free {
+            free if free < space.capacity / 4 || clients < largest => Fill::AlmostFull,
+            free if free < space.capacity / 2 => Fill::Half,
+            _ => Fill::Low,
+        };
+        Self { space: *space, fill, control, commands, clients, largest }
     }
 
-    /// Whether the log fills up: it is half full.
-    pub(super) const fn is_filling(&self) -> bool {
-        self.space.free < self.space.capacity / 2
-    }
-
-    /// Whether it is almost full: the next entry may be refused.
-    pub(super) const fn is_almost_full(&self) -> bool {
-        self.space.free < self.space.capacity / 4 || self.clients < self.largest
+    /// How far the log has filled up.
+    pub(super) const fn fill(&self) -> Fill {
+        self.fill
     }
 
     /// Whether entries of a client that take so many bytes ever fit: when half of the store is free.

@@ -86,13 +86,13 @@ impl Raft<'_> {
     #[inline(never)]
     pub(super) fn await_leader(&mut self, now: Instant) {
         const LONGEST: u8 = 4;
-        let timeout = self.config.election_timeout.0;
-        let rounds = u64::from(self.timers.rounds.clamp(1, LONGEST));
+        let timeout = self.config.election_timeout;
+        let rounds = self.timers.rounds.clamp(1, LONGEST);
         // Only a checked configuration has a range, which the compiler does not know: zero would panic.
-        let range = timeout.saturating_mul(rounds).max(1);
+        let range = timeout.times(rounds.into()).0.max(1);
         self.news.add(News::DEADLINE);
         self.timers.heard_at = now;
-        self.timers.patience = Duration(timeout.saturating_add(self.timers.random() % range));
+        self.timers.patience = Duration(timeout.0.saturating_add(self.timers.random() % range));
     }
 
     pub(super) fn arm_tick(&mut self, now: Instant) {

@@ -21,7 +21,7 @@ use crate::config::Rejection;
 use crate::event::Role;
 use crate::progress::Due;
 use crate::request::{ClientId, RequestId};
-use crate::types::{Duration, Instant, NodeId};
+use crate::types::{Instant, NodeId};
 use crate::wire::{FORWARD_HEADER, Forward, ForwardAnswer, Intake, Item, Items};
 
 /// A follower's window.
@@ -282,7 +282,7 @@ impl<'a> Raft<'a> {
     pub(super) fn repeat_to_leader(&mut self, now: Instant) {
         let Some(leader) = self.leader else { return };
         // A leader that hears this node no more may lead on: who waits for it learns so. One that is gone is missed before.
-        let patience = Duration(self.config.election_timeout.0.saturating_mul(2));
+        let patience = self.config.election_timeout.times(2);
         if self.rounds.are_under_way() && self.rounds.age(now) > patience {
             self.lose_rounds();
         } else if self.rounds.are_under_way() {
