@@ -1,7 +1,5 @@
 //! What the core tells of itself: events for a log, a status for the curious, a counter for every refusal.
 
-use core::fmt;
-
 use quoring_ring::Position;
 
 use crate::types::{LogIndex, NodeId, Term};
@@ -127,7 +125,7 @@ pub struct Status {
 }
 
 /// How often the core refused or ignored an input, by reason (F6). Counters wrap.
-#[derive(Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Refusals {
     /// Frames that could not be read, were damaged, of another cluster or version.
@@ -157,7 +155,7 @@ pub struct Refusals {
 }
 
 impl Refusals {
-    /// Each reason and how often there was one, in the order of the fields.
+    /// Each reason and its counter, in the order of the fields: for who would print them in a tenth of the code that `Debug` takes.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, u32)> {
         const REASONS: &[&str] = &[
             "frame",
@@ -192,12 +190,30 @@ impl Refusals {
     }
 }
 
-impl fmt::Debug for Refusals {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut counters = f.debug_struct("Refusals");
-        for (reason, count) in self.iter() {
-            counters.field(reason, &count);
-        }
-        counters.finish()
+#[cfg(test)]
+mod tests {
+    use std::format;
+    use std::string::String;
+
+    use super::*;
+
+    #[test]
+    fn every_counter_is_listed_once_under_its_own_name() {
+        let refusals = Refusals {
+            frame: 1,
+            stranger: 2,
+            stale_term: 3,
+            stale_answer: 4,
+            impossible: 5,
+            record: 6,
+            disruptive: 7,
+            chunk: 8,
+            ring_full: 9,
+            busy: 10,
+            unable: 11,
+            events: 12,
+        };
+        let listed: String = refusals.iter().map(|(reason, count)| format!("{reason}: {count}, ")).collect();
+        assert_eq!(format!("{refusals:?}"), format!("Refusals {{ {} }}", listed.trim_end_matches(", ")));
     }
 }

@@ -1,4 +1,6 @@
 //! The state machine itself. This file holds its state, its inputs and its invariants; `raft/` the rules of each role.
+//!
+//! What several rules share, and replication does without while all goes well, is never inlined: copies would take flash, and nobody waits for it.
 
 mod boot;
 mod election;
@@ -93,6 +95,7 @@ pub struct Raft<'a> {
     command_limit: usize,
     /// The newest boot number.
     boot: u32,
+    envelope: Envelope,
     /// The place of each node in `peers`; `STRANGER` for this node and those that are not members.
     places: [u8; NodeId::COUNT],
 
@@ -100,7 +103,6 @@ pub struct Raft<'a> {
     durable: LogIndex,
     /// The log begins behind this entry; term 0 if it is not known. At most what the newest snapshot covers (S3).
     start: EntryId,
-    envelope: Envelope,
     ring: Writer<'a>,
     refusals: Refusals,
     config: Config,
@@ -173,7 +175,7 @@ impl<'a> Raft<'a> {
         let mut places = [STRANGER; NodeId::COUNT];
         for (place, (node, peer)) in others.iter().zip(peers.iter_mut()).enumerate() {
             // Nothing of an earlier life may leave in this one.
-            *peer = Peer { node, ..Peer::EMPTY };
+            peer.empty(node);
             if let Some(entry) = places.get_mut(usize::from(node.get())) {
                 *entry = place as u8;
             }
@@ -627,19 +629,24 @@ impl<'a> Raft<'a> {
     }
 
     /// The state kept about `node`; `None` for this node and strangers.
-    #[inline(never)] // Asked for in thirty places, none of which is part of replication while all goes well.
+    #[inline(never)]
     fn peer(&mut self, node: NodeId) -> Option<&mut Peer> {
         let place = self.places.get(usize::from(node.get()))?;
         self.peers.get_mut(usize::from(*place))
     }
 
     /// Something should be sent to `node`.
-    #[inline(never)] // As `peer`.
+    #[inline(never)]
     fn owe(&mut self, node: NodeId, due: Due) {
         if let Some(peer) = self.peer(node) {
             peer.due.set(due);
             self.ready.insert(node);
         }
+    }
+
+    /// The same should be sent to several.
+    fn owe_all(&mut self, nodes: NodeSet, due: Due) {
+        nodes.iter().for_each(|node| self.owe(node, due));
     }
 
     fn tell(&mut self, event: Event) {

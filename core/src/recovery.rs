@@ -133,7 +133,6 @@ impl Recovery {
     ///
     /// # Errors
     /// [`RecoveryError::Hole`], and [`RecoveryError::NotOfALog`] if the snapshot covers more than there can be.
-    #[inline(never)] // As the node's constructor.
     pub fn finish(self) -> Result<Recovered, RecoveryError> {
         let mut state = self.state;
         let covered = state.snapshot.map_or(EntryId::ZERO, |snapshot| snapshot.last);

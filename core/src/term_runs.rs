@@ -65,7 +65,6 @@ impl TermRuns {
     }
 
     /// The term of `index`, which is not above the last entry; `None` when its run has been forgotten. Index 0 has term 0.
-    #[cfg_attr(target_pointer_width = "64", inline)]
     pub(crate) fn term(&self, index: LogIndex) -> Option<Term> {
         if index >= self.newest.first { Some(self.newest.term) } else { self.older_term(index) }
     }
@@ -85,6 +84,7 @@ impl TermRuns {
     }
 
     /// The last index at or below `index` whose term is at most `term`; `None` if that lies in a forgotten run.
+    #[inline(never)]
     pub(crate) fn last_at_most(&self, index: LogIndex, term: Term) -> Option<LogIndex> {
         let mut end = index;
         for run in core::iter::once(&self.newest).chain(self.older.iter().rev()) {

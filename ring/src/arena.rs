@@ -28,25 +28,21 @@ impl<'r> Arena<'r> {
     }
 
     /// W: the arena's length in units.
-    #[cfg_attr(target_pointer_width = "64", inline)]
     pub(crate) fn units(self) -> u32 {
         (self.words.len() / WORDS) as u32
     }
 
     /// Units from `at` to the arena's end.
-    #[cfg_attr(target_pointer_width = "64", inline)]
     pub(crate) fn units_to_end(self, at: Position) -> u32 {
         self.units() - (at.get() & (self.units() - 1))
     }
 
     /// The header at `at`, if what is there looks like one.
-    #[cfg_attr(target_pointer_width = "64", inline)]
     pub(crate) fn header(self, at: Position) -> Option<Header> {
         self.from(at).header()
     }
 
     /// The words from `at` to the arena's end.
-    #[cfg_attr(target_pointer_width = "64", inline)]
     pub(crate) fn from(self, at: Position) -> Words<'r> {
         let first = (at.get() & (self.units() - 1)) as usize * WORDS;
         Words(self.words.get(first..).unwrap_or_default())
@@ -54,7 +50,6 @@ impl<'r> Arena<'r> {
 
     /// Fills `to`, a multiple of the alignment of records, from the words at `at`; false, and nothing done, if they run over the arena's
     /// end.
-    #[cfg_attr(target_pointer_width = "64", inline)]
     pub(crate) fn load(self, at: Position, to: &mut [u8]) -> bool {
         self.from(at).load(to)
     }
@@ -92,7 +87,6 @@ impl<'r> Arena<'r> {
     }
 
     /// The words of `bytes` bytes from `at` on, if they do not run over the arena's end.
-    #[cfg_attr(target_pointer_width = "64", inline)]
     fn window(self, at: Position, bytes: usize) -> Option<&'r [AtomicUsize]> {
         let first = (at.get() & (self.units() - 1)) as usize * WORDS;
         self.words.get(first..first + bytes / WORD)
@@ -105,7 +99,6 @@ pub(crate) struct Words<'r>(&'r [AtomicUsize]);
 
 impl Words<'_> {
     /// The header at their beginning, if what is there looks like one.
-    #[cfg_attr(target_pointer_width = "64", inline)]
     pub(crate) fn header(self) -> Option<Header> {
         let mut bytes = [0; HEADER];
         self.load(&mut bytes);
@@ -113,7 +106,6 @@ impl Words<'_> {
     }
 
     /// Fills `to`, a multiple of the alignment of records, from their beginning; false, and nothing done, if they are fewer.
-    #[cfg_attr(target_pointer_width = "64", inline)]
     pub(crate) fn load(self, to: &mut [u8]) -> bool {
         let Some(words) = self.0.get(..to.len() / WORD) else {
             return false;

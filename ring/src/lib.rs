@@ -25,6 +25,8 @@
 //! 5. **`leading`** tells a reader, after its copies, whether they still belong to one log.
 //! 6. **[`Wake`]** loses no wake-up and costs an idle publisher one load.
 //! 7. Low halves of indices are [extended](extend) against a base that their reader keeps.
+//!
+//! What every append runs through is inlined on hosts only: where pointers have 32 bits, copies of it would take more flash than they save time.
 #![warn(missing_debug_implementations)]
 #![cfg_attr(not(any(test, feature = "std", loom)), no_std)]
 

@@ -129,7 +129,6 @@ impl Header {
     }
 
     /// The second unit: what a record is, of which index, and how long.
-    #[cfg_attr(target_pointer_width = "64", inline)]
     pub(crate) const fn second_unit(&self) -> u64 {
         self.index_low as u64 | (self.len as u64) << 32 | (self.kind as u64) << 48 | (self.flags as u64) << 56
     }

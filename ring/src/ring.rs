@@ -19,13 +19,11 @@ pub(crate) struct Ring<'r> {
 
 impl<'r> Ring<'r> {
     /// The slot of `index`.
-    #[cfg_attr(target_pointer_width = "64", inline)]
     pub(crate) fn slot(self, index: u64) -> Option<&'r AtomicU32> {
         self.slots.get(index as usize & (self.slots.len() - 1))
     }
 
     /// Where the slot of `index` leads, whether that still is in the ring or not.
-    #[cfg_attr(target_pointer_width = "64", inline)]
     pub(crate) fn find(self, index: u64, order: Ordering) -> Option<Position> {
         let position = self.slot(index)?.load(order);
         (position & 1 == 0).then_some(Position::new(position))
@@ -33,7 +31,6 @@ impl<'r> Ring<'r> {
 
     /// Whether a record that begins at `at` is in the ring whose oldest byte is at `tail`. Nothing
     /// outside has a slot.
-    #[cfg_attr(target_pointer_width = "64", inline)]
     pub(crate) fn holds(self, at: Position, tail: Position) -> bool {
         at.since(tail) < self.arena.units()
     }

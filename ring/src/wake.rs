@@ -54,6 +54,7 @@ impl<C> Wake<C> {
 impl<C: WakerCell> Wake<C> {
     /// Wakes whoever watches. To be called after a watermark was published.
     #[cfg_attr(target_pointer_width = "64", inline)]
+    #[cfg_attr(target_pointer_width = "32", inline(never))]
     pub fn notify(&self) {
         fence(Step::Notify, SeqCst);
         if self.want.load(Relaxed) {
@@ -69,7 +70,7 @@ impl<C: WakerCell> Wake<C> {
         self.poll_watching(false, cx, &mut condition)
     }
 
-    /// The same, for who `watches` already or not yet.
+    /// The same, for who has registered its waker already (`watches`), or not yet.
     #[cfg_attr(target_pointer_width = "64", inline)]
     fn poll_watching<T>(
         &self,
@@ -95,12 +96,12 @@ impl<C: WakerCell> Wake<C> {
     ///
     /// Cancel-safe, as that is.
     pub fn until_next<T>(&self, mut condition: impl FnMut() -> Option<T>) -> impl Future<Output = T> {
-        let mut first = true;
+        let mut is_first = true;
         poll_fn(move |cx| {
-            let watches = core::mem::replace(&mut first, false);
-            if watches {
+            if is_first {
                 self.watch(cx.waker());
             }
+            let watches = core::mem::replace(&mut is_first, false);
             self.poll_watching(watches, cx, &mut condition)
         })
     }

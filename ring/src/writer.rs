@@ -350,8 +350,9 @@ impl<'r> Writer<'r> {
     /// As many as there are, record by record.
     fn span_some(&self, start: Position, first: u64, last: u64, limit: usize) -> Span {
         let mut span = Span { start, count: 0, bytes: 0 };
-        let mut at = start;
-        for index in first..=last.min(self.last) {
+        let (mut at, last) = (start, last.min(self.last));
+        let mut index = first;
+        while index <= last {
             // The slots of these indices are their own: what they lead to is live.
             let Some(header) = self.ring.arena.header(at).filter(|_| self.ring.find(index, Relaxed) == Some(at)) else {
                 break;
@@ -361,6 +362,7 @@ impl<'r> Writer<'r> {
                 break;
             }
             span = Span { start, count: span.count + 1, bytes: span.bytes + size };
+            index = index.wrapping_add(1);
             at = at.advanced((size / UNIT) as u32);
         }
         span
@@ -393,13 +395,11 @@ impl<'r> Writer<'r> {
     /// Whether the slot of `index` may be taken. A new index takes it from the one that many slots
     /// before, which can then only be found in the store; an index up to `last` takes it from
     /// itself.
-    #[cfg_attr(target_pointer_width = "64", inline)]
     fn slot_is_free(&self, index: u64) -> bool {
         index <= self.last || self.slot_is_durable(index)
     }
 
     /// Whether what the slot of `index` leads to is not in the ring, or durable.
-    #[cfg_attr(target_pointer_width = "64", inline)]
     fn slot_is_durable(&self, index: u64) -> bool {
         // Durable is what begins before `flushed`, and what is older than the ring; anything else begins at most a ring behind.
         let is_durable = |owner: Position| owner.since(self.flushed) >= self.ring.arena.units();
@@ -442,7 +442,6 @@ impl<'r> Writer<'r> {
     }
 
     /// Takes the room from what is durable: exactly as much as is needed, so that slow readers find as much as possible. Pads up to it.
-    #[cfg_attr(target_pointer_width = "64", inline)]
     fn occupy(&mut self, start: Position, size: usize) {
         self.reclaim(start.advanced((size / UNIT) as u32));
         if start != self.accepted {
@@ -450,7 +449,6 @@ impl<'r> Writer<'r> {
         }
     }
 
-    #[cfg_attr(target_pointer_width = "64", inline)]
     fn reclaim(&mut self, end: Position) {
         let capacity = self.ring.arena.units();
         if end.since(self.tail) > capacity {
@@ -496,8 +494,10 @@ impl<'r> Writer<'r> {
     /// The entry of `index` is about to be replaced, and those above it go (rule 2).
     #[cold]
     fn truncate(&mut self, index: u64) {
-        for gone in (index..=self.last).skip(1).take(self.ring.slots.len()) {
+        let mut gone = self.last.min(index.saturating_add(self.ring.slots.len() as u64));
+        while gone > index {
             self.clear(gone);
+            gone -= 1;
         }
         self.unbroken = index;
     }
@@ -507,7 +507,8 @@ impl<'r> Writer<'r> {
     fn enter_span(&mut self, records: &[u8], first: u64, count: u32) -> Span {
         let limit = self.record_limit();
         let mut span = Span { start: self.accepted, count: 0, bytes: 0 };
-        for index in first..first.saturating_add(u64::from(count)) {
+        while span.count < count {
+            let Some(index) = first.checked_add(span.count.into()) else { break };
             let size = records.get(span.bytes..).and_then(|rest| entry_size(rest, index, limit));
             let (Some(size), Some(slot)) = (size, self.ring.slot(index)) else { break };
             slot.store(span.start.advanced((span.bytes / UNIT) as u32).get(), release(Step::Enter));

@@ -31,7 +31,7 @@ impl Raft<'_> {
         self.votes = NodeSet::EMPTY;
         self.tell(Event::AsksPreVote { term });
         self.arm_tick(now);
-        self.request_from(self.config.peers());
+        self.owe_all(self.config.peers(), Due::REQUEST);
         self.count_vote(now, self.config.id);
     }
 
@@ -49,17 +49,13 @@ impl Raft<'_> {
         self.tell(Event::Campaigns { term });
         self.record_term();
         self.arm_tick(now);
-        self.request_from(self.config.peers());
+        self.owe_all(self.config.peers(), Due::REQUEST);
     }
 
     /// Requests or their answers may have been lost: ask again those who have not granted.
     pub(super) fn repeat_requests(&mut self) {
         let silent = NodeSet::from_bits(self.config.peers().bits() & !self.votes.bits());
-        self.request_from(silent);
-    }
-
-    fn request_from(&mut self, nodes: NodeSet) {
-        nodes.iter().for_each(|node| self.owe(node, Due::REQUEST));
+        self.owe_all(silent, Due::REQUEST);
     }
 
     /// The request that is due to every peer while asking for votes.

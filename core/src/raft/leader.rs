@@ -201,6 +201,7 @@ impl Raft<'_> {
     }
 
     /// The peer, if this node leads and the answer belongs to the peer's pipeline (L8).
+    #[cfg_attr(target_pointer_width = "32", inline(never))]
     pub(super) fn answering(&mut self, now: Instant, from: NodeId, session: u32) -> Option<&mut Peer> {
         let place = usize::from(*self.places.get(usize::from(from.get()))?);
         match self.peers.get_mut(place).filter(|peer| self.role == Role::Leader && peer.session == session) {

@@ -178,6 +178,7 @@ impl Raft<'_> {
     }
 
     /// All rounds that are not over are lost: whoever was to end them leads no longer.
+    #[inline(never)]
     pub(super) fn lose_rounds(&mut self) {
         let waiting = self.rounds.begun.saturating_add(self.rounds.wanted.into());
         self.rounds.lost = waiting;
@@ -215,7 +216,8 @@ impl Raft<'_> {
     fn lease(&self) -> Option<Duration> {
         const MILLION: u32 = 1_000_000;
         let drift = self.config.lease_drift?;
-        let safe = self.config.election_timeout.times(MILLION.saturating_sub(drift)).0 / u64::from(MILLION.saturating_add(drift));
+        let safe = self.config.election_timeout.times(MILLION.saturating_sub(drift)).0
+            / u64::from(MILLION.saturating_add(drift));
         Some(Duration(safe.saturating_sub(self.config.heartbeat_interval.0)))
     }
 
@@ -237,7 +239,7 @@ impl Raft<'_> {
 
     fn ask_to_confirm(&mut self) {
         let silent = NodeSet::from_bits(self.config.peers().bits() & !self.rounds.confirmed.bits());
-        silent.iter().for_each(|node| self.owe(node, Due::CONFIRM));
+        self.owe_all(silent, Due::CONFIRM);
     }
 
     #[cold]

@@ -344,6 +344,7 @@ impl Raft<'_> {
     }
 
     /// The log is this leader's up to `index`, which is committed: it should hear of it.
+    #[inline(never)]
     fn holds(&mut self, index: LogIndex) {
         self.following.matched = self.following.matched.max(index);
         self.following.respond = true;

@@ -6,7 +6,7 @@ use super::Raft;
 use super::propose::ClientRoom;
 use crate::config::ConfigError;
 use crate::space::Space;
-use crate::types::EntryId;
+use crate::types::{EntryId, LogIndex};
 
 /// Bytes of records, beside what is accepted and not yet durable. Everybody leaves room for who must not be refused:
 ///
@@ -16,7 +16,8 @@ use crate::types::EntryId;
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub(super) struct StoreRoom {
-    space: Space,
+    /// Of an empty log.
+    capacity: u64,
     fill: Fill,
     /// For no-ops and configurations: without them nobody could lead out of a full log.
     control: usize,
@@ -52,7 +53,7 @@ impl StoreRoom {
             free if free < space.capacity / 2 => Fill::Half,
             _ => Fill::Low,
         };
-        Self { space: *space, fill, control, commands, clients, largest }
+        Self { capacity: space.capacity, fill, control, commands, clients, largest }
     }
 
     /// How far the log has filled up.
@@ -62,7 +63,7 @@ impl StoreRoom {
 
     /// Whether entries of a client that take so many bytes ever fit: when half of the store is free.
     pub(super) fn ever_takes_from_client(&self, bytes: usize, ring: usize) -> bool {
-        let half = Space { free: self.space.capacity / 2, ..self.space };
+        let half = Space { capacity: self.capacity, free: self.capacity / 2, start: LogIndex::ZERO };
         bytes <= Self::new(&half, ring, self.largest).clients
     }
 

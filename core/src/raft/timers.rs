@@ -95,6 +95,7 @@ impl Raft<'_> {
         self.timers.patience = Duration(timeout.0.saturating_add(self.timers.random() % range));
     }
 
+    #[inline(never)]
     pub(super) fn arm_tick(&mut self, now: Instant) {
         self.news.add(News::DEADLINE);
         self.timers.tick_at = now + self.config.heartbeat_interval;

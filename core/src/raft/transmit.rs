@@ -83,7 +83,6 @@ impl News {
 }
 
 impl Peer {
-    #[cfg_attr(target_pointer_width = "64", inline)]
     fn news(&self, committed: LogIndex) -> News {
         let commit = committed.min(self.matched);
         News { session: self.session, commit, respond: self.due.has(Due::HEARTBEAT) }
@@ -186,6 +185,7 @@ impl Raft<'_> {
     }
 
     /// The peer, if this node still leads in that term and the peer's pipeline is still that one.
+    #[inline(never)]
     pub(super) fn of_pipeline(&mut self, peer: NodeId, term: Term, session: u32) -> Option<&mut Peer> {
         let leads = self.leads() == Some(term);
         self.peer(peer).filter(|peer| leads && peer.session == session)

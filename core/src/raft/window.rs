@@ -250,6 +250,7 @@ impl<'a> Raft<'a> {
     }
 
     /// Closes the window. What was put in may be in the leader's log or not.
+    #[inline(never)]
     pub fn close_window(&mut self, reason: Closed) {
         if matches!(self.window.state, WindowState::Open | WindowState::Opening) {
             self.window.state = WindowState::Closed(reason);
@@ -270,6 +271,7 @@ impl<'a> Raft<'a> {
         self.awaits_answer() || self.rounds.are_under_way()
     }
 
+    #[inline(never)]
     const fn awaits_answer(&self) -> bool {
         match self.window.state {
             WindowState::Opening => true,

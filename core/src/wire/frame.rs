@@ -122,7 +122,6 @@ impl Envelope {
     }
 
     /// Writes all of the envelope but its checksum.
-    #[cfg_attr(target_pointer_width = "64", inline)]
     pub(crate) fn address(&self, to: NodeId, term: Term, kind: u8, header: &mut [u8; HEADER]) {
         put_u32::<4, HEADER>(header, u32::from_le_bytes([VERSION, kind, self.node.get(), to.get()]));
         put_u32::<8, HEADER>(header, self.cluster.0);

@@ -96,7 +96,13 @@ impl<P: Platform, M: RawMutex, C: Clock> Service<'_, P, M, C> {
         let written = write!(text, "{tag} ").and(match request {
             Err(wrong) => write!(text, "bad {wrong}"),
             Ok(Request::Status) => self.status(&mut text),
-            Ok(Request::Refusals) => write!(text, "refusals {:?}", self.node.refusals()),
+            Ok(Request::Refusals) => {
+                let mut refusals = text.write_str("refusals");
+                for (reason, count) in self.node.refusals().iter() {
+                    refusals = refusals.and(write!(text, " {reason}={count}"));
+                }
+                refusals
+            }
             Ok(Request::Halted) => match self.node.halted() {
                 Some(halt) => write!(text, "halted {halt}"),
                 None => write!(text, "halted no"),
