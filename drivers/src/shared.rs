@@ -174,11 +174,14 @@ impl<'a, P: Platform> Shared<'a, P> {
     /// The log writer has moved `flushed`: answers may leave, entries may be committed, proposers may have room. Up to where the log may be purged then.
     pub(crate) fn flushed(&self) -> LogIndex {
         let now = self.clock.now();
-        let (woken, allowed) = self.step(|state| {
+        let (woken, allowed, waits) = self.step(|state| {
             state.raft.handle_flushed(now);
-            (state.room(), state.raft.may_purge())
+            (state.room(), state.raft.may_purge(), state.raft.applied() < state.raft.committed())
         });
-        self.wakes.committed.notify();
+        // Whatever is committed from now on is told of then.
+        if waits {
+            self.wakes.committed.notify();
+        }
         self.wake_room(woken);
         allowed
     }
