@@ -217,6 +217,16 @@ impl Peer {
         self.retry_at = now + beat.times(1 << self.broken);
     }
 
+    /// Whether there are entries for it, or a commit index that it holds (L6).
+    pub(crate) fn is_behind(&self, last: LogIndex, committed: LogIndex) -> bool {
+        self.next <= last || self.commit_for(committed) > self.commit_sent
+    }
+
+    /// What it may be told is committed: at most what it is known to hold (L6).
+    pub(crate) fn commit_for(&self, committed: LogIndex) -> LogIndex {
+        committed.min(self.matched)
+    }
+
     /// How many bytes of entries may leave now: what the peer can take, and what may be on its way. One append may always be, however small the window.
     #[cfg_attr(target_pointer_width = "64", inline)]
     pub(crate) fn window(&self, max_in_flight: usize, max_in_flight_bytes: u32) -> u32 {

@@ -123,8 +123,10 @@ impl Raft<'_> {
         let best = if self.is_held(index) { index } else { self.best_below(index) };
         if best > committed && (best >= self.leading.first || self.breaks(Rule::CommitByCounting)) {
             self.ring.commit(best.0);
-            // Commit-only updates travel at once (L13).
-            self.ready = self.config.peers();
+            // Commit-only updates travel at once (L13), to those that hold what they tell of.
+            let last = self.last();
+            let behind = self.peers.iter().filter(|peer| peer.is_behind(last, best)).map(|peer| peer.node);
+            behind.for_each(|peer| self.ready.insert(peer));
             self.may_begin_rounds(now);
         }
     }
@@ -154,7 +156,7 @@ impl Raft<'_> {
     }
 
     pub(super) fn handle_append_answer(&mut self, now: Instant, from: NodeId, answer: &AppendAnswer) {
-        let (last, beat) = (self.last(), self.config.heartbeat_interval);
+        let (last, committed, beat) = (self.last(), self.committed(), self.config.heartbeat_interval);
         if answer.matched > answer.received || answer.received > last {
             // R12
             return count(&mut self.refusals.impossible);
@@ -172,7 +174,9 @@ impl Raft<'_> {
         }
         let progress = answer.matched > peer.matched;
         peer.matched = peer.matched.max(answer.matched);
-        self.ready.insert(from);
+        if peer.is_behind(last, committed) {
+            self.ready.insert(from);
+        }
         if progress {
             self.advance_commit(now, answer.matched);
         }

@@ -84,7 +84,7 @@ impl News {
 
 impl Peer {
     fn news(&self, committed: LogIndex) -> News {
-        let commit = committed.min(self.matched);
+        let commit = self.commit_for(committed);
         News { session: self.session, commit, respond: self.due.has(Due::HEARTBEAT) }
     }
 
