@@ -31,10 +31,10 @@ pub(crate) enum Proposal {
 impl Proposal {
     /// The wait is over. Always true.
     pub(crate) fn end(&mut self, outcome: Result<&Answer, Lost>) -> bool {
-        *self = match outcome {
-            Ok(answer) => Self::Applied(*answer),
-            Err(lost) => Self::Lost(lost),
-        };
+        match outcome {
+            Ok(answer) => *self = Self::Applied(*answer),
+            Err(lost) => *self = Self::Lost(lost),
+        }
         true
     }
 
