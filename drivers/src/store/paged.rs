@@ -13,9 +13,10 @@ mod recover;
 mod snapshots;
 mod walk;
 
-use quoring_core::{EntryId, LogIndex, Recovery, Snapshot, Space, Term};
-use quoring_ring::{Checksum, Crc32c, DEFAULT_CRC32C, Record, Records};
+use quoring_core::{EntryId, LogIndex, RecoveredRecord, Recovery, RecoveryError, Snapshot, Space, Term};
+use quoring_ring::{Checksum, Crc32c, DEFAULT_CRC32C, Record};
 
+use self::append::taken;
 pub use self::error::{Damage, Error, LayoutError};
 use self::format::Format;
 pub use self::format::{Commit, Layout, Origin, Owner, PageHeader};
@@ -26,7 +27,6 @@ pub use self::plan::Plan;
 use self::readers::Readers;
 use self::snapshots::Snapshots;
 use self::walk::Live;
-use super::entries::Entries;
 use super::medium::Medium;
 use super::{LogStore, ReadError, SnapshotError};
 
@@ -207,23 +207,28 @@ impl<M: Medium, const PAGES: usize, const WORD: usize, const RECORD: usize> Page
 
     /// Whether this is a batch that the log can take. Its last entry, if it is nothing but entries that go on with the log.
     fn check(&self, batch: &[u8]) -> Result<Option<EntryId>, Error<M::Error>> {
-        let (mut last, mut bytes, mut rises) = (self.last, 0, true);
-        for entry in Entries::new(batch, last.index) {
-            let entry = entry.map_err(Error::Record)?;
-            let term = Term(entry.record.header.term);
-            rises &= entry.index > last.index && term >= last.term;
-            last = EntryId { term, index: entry.index };
-            bytes += entry.record.bytes.len();
-        }
-        let continues = rises && bytes == batch.len();
-        // None of them is larger than all.
-        if batch.len() > RECORD {
-            let size = |record: Record<'_>| record.bytes.len();
-            if let Some(size) = Records::new(batch).flatten().map(size).find(|&size| size > RECORD) {
+        let (mut last, mut rest, mut rises) = (self.last, batch, true);
+        while !rest.is_empty() {
+            let record = Record::parse(rest).map_err(|error| Error::Record(RecoveryError::Record(error)))?;
+            let size = record.bytes.len();
+            if size > RECORD {
                 return Err(Error::TooLarge(size as u32));
             }
+            match taken(&record, last.index).ok_or(Error::Record(RecoveryError::NotOfALog))? {
+                RecoveredRecord::Entry(index) => {
+                    if index == LogIndex::ZERO || index > last.index.next() {
+                        return Err(Error::Record(RecoveryError::Gap));
+                    }
+                    let term = Term(record.header.term);
+                    rises &= index > last.index && term >= last.term;
+                    last = EntryId { term, index };
+                }
+                RecoveredRecord::Start(before) => (last, rises) = (before, false),
+                RecoveredRecord::Vote => rises = false,
+            }
+            rest = rest.get(size..).unwrap_or_default();
         }
-        Ok(continues.then_some(last))
+        Ok(rises.then_some(last))
     }
 
     /// Does one piece of work ahead of need.

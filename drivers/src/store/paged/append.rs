@@ -1,7 +1,7 @@
 //! Writing batches, and beginning pages.
 
 use quoring_core::{EntryId, LogIndex, RecoveredRecord, Term};
-use quoring_ring::{Header, Record, Records, extend};
+use quoring_ring::{Header, Kind, Record, Records, extend};
 
 use super::error::Error;
 use super::format::{MOST, Origin, PageHeader};
@@ -87,26 +87,11 @@ impl<M: Medium, const PAGES: usize, const WORD: usize, const RECORD: usize> Page
     /// Keeps account of any records.
     async fn note_records(&mut self, head: usize, piece: &[u8]) -> Result<(), Error<M::Error>> {
         for record in Records::new(piece).flatten() {
-            let taken = self.taken(&record);
-            self.note(head, &record.header, taken);
+            if let Some(taken) = taken(&record, self.last.index) {
+                self.note(head, &record.header, taken);
+            }
         }
         self.measure().await
-    }
-
-    /// What a record of the batch that is being written is.
-    fn taken(&self, record: &Record<'_>) -> RecoveredRecord {
-        match (record.start(), record.header.kind) {
-            (Some(index), _) => {
-                let index = LogIndex(index);
-                RecoveredRecord::Start(EntryId { term: Term(record.header.term), index })
-            }
-            (None, kind) if kind.is_entry() => RecoveredRecord::Entry(self.numbered(&record.header)),
-            _ => RecoveredRecord::Vote,
-        }
-    }
-
-    pub(super) fn numbered(&self, header: &Header) -> LogIndex {
-        LogIndex(extend(self.last.index.0, header.index_low))
     }
 
     /// Makes room for the first record of `batch`, which the newest page does not take.
@@ -247,4 +232,21 @@ impl<M: Medium, const PAGES: usize, const WORD: usize, const RECORD: usize> Page
     pub(super) const fn fault(&self, number: usize, at: u32) -> Error<M::Error> {
         corrupt(number, at.saturating_sub(self.io.format.base(number)), Damage::Entry)
     }
+}
+
+/// What a record of a log is, behind entry `last`.
+pub(super) fn taken(record: &Record<'_>, last: LogIndex) -> Option<RecoveredRecord> {
+    match record.header.kind {
+        Kind::Vote => Some(RecoveredRecord::Vote),
+        Kind::Start => {
+            let index = LogIndex(record.start()?);
+            Some(RecoveredRecord::Start(EntryId { term: Term(record.header.term), index }))
+        }
+        kind => kind.is_entry().then(|| RecoveredRecord::Entry(numbered(&record.header, last))),
+    }
+}
+
+/// The index of an entry that was written behind entry `last`.
+pub(super) fn numbered(header: &Header, last: LogIndex) -> LogIndex {
+    LogIndex(extend(last.0, header.index_low))
 }

@@ -12,12 +12,10 @@ const READERS: usize = 3;
 #[derive(Clone, Debug)]
 pub(super) struct Readers {
     places: [Place; READERS],
-    /// Who makes room for another one.
-    next: u8,
 }
 
 impl Readers {
-    pub(super) const NONE: Self = Self { places: [Place::NONE; READERS], next: 0 };
+    pub(super) const NONE: Self = Self { places: [Place::NONE; READERS] };
 
     /// Forgets them: something has changed that they rely on.
     pub(super) const fn forget(&mut self) {
@@ -37,13 +35,12 @@ impl Readers {
     pub(super) fn note(&mut self, index: LogIndex, place: Place) {
         // Who stood nearest went on, from the page before perhaps; who comes from nowhere near is another one.
         let near = |other: &&mut Place| other.next == index || other.page == place.page && other.next <= index;
-        if let Some(reader) = self.places.iter_mut().filter(near).max_by_key(|other| other.next) {
+        let reader = self.places.iter_mut().filter(near).max_by_key(|other| other.next);
+        if let Some(reader) = reader {
             *reader = place;
-            return;
+        } else if let Some(last) = self.places.iter_mut().min_by_key(|other| other.next.next()) {
+            // Nobody, or who is furthest behind: it may have stopped long ago.
+            *last = place;
         }
-        if let Some(other) = self.places.get_mut(usize::from(self.next)) {
-            *other = place;
-        }
-        self.next = (self.next + 1) % READERS as u8;
     }
 }

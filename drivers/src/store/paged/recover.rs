@@ -3,6 +3,7 @@
 use quoring_core::{EntryId, LogIndex, RecoveredRecord, Recovery, RecoveryError, Term};
 use quoring_ring::{HEADER, Header, Kind, Record};
 
+use super::append::numbered;
 use super::error::{Damage, Error};
 use super::format::{Origin, PageHeader};
 use super::pages::{Page, State};
@@ -218,7 +219,7 @@ impl<M: Medium, const PAGES: usize, const WORD: usize, const RECORD: usize> Page
                     let index = LogIndex(index.map_or(0, u64::from_le_bytes));
                     RecoveredRecord::Start(EntryId { term: Term(found.header.term), index })
                 }
-                kind if kind.is_entry() => RecoveredRecord::Entry(self.numbered(&found.header)),
+                kind if kind.is_entry() => RecoveredRecord::Entry(numbered(&found.header, self.last.index)),
                 _ => return Err(self.fault(number, found.at)),
             };
             self.note(number, &found.header, taken);
