@@ -56,6 +56,9 @@ use super::{LogStore, ReadError, SnapshotError};
 pub struct PagedLog<M, const PAGES: usize, const WORD: usize, const RECORD: usize> {
     io: Io<M, WORD, RECORD>,
     pages: Pages<PAGES>,
+    /// Bytes of records that an empty page takes, however they are batched, and one that leaves room for votes.
+    full: u32,
+    voting: u32,
     snapshots: Snapshots,
     phase: Phase,
     /// Where the next batch goes, on the newest page.
@@ -109,6 +112,8 @@ impl<M: Medium, const PAGES: usize, const WORD: usize, const RECORD: usize> Page
         }
         let format = Format::new(owner, layout, geometry, DEFAULT_CRC32C, largest)?;
         Ok(Self {
+            full: format.promise(format.usable(), largest),
+            voting: format.promise(format.usable().saturating_sub(format.kept()), largest),
             io: Io::new(medium, format),
             pages: Pages::new(usize::from(layout.log_pages)),
             snapshots: Snapshots::NONE,
@@ -257,15 +262,10 @@ impl<M: Medium, const PAGES: usize, const WORD: usize, const RECORD: usize> Page
 
     /// Bytes of records that so many whole pages take and, before them, `rest` bytes of the newest. The last of all leaves room for votes.
     const fn promise(&self, pages: usize, rest: u32) -> u64 {
-        let format = &self.io.format;
-        let (kept, largest) = (format.reserve() + format.unit(), RECORD as u32);
+        let (format, largest) = (&self.io.format, RECORD as u32);
         match pages.checked_sub(1) {
-            Some(full) => {
-                let full = full as u64 * format.promise(format.usable(), largest) as u64;
-                let last = format.promise(format.usable().saturating_sub(kept), largest);
-                full + last as u64 + format.promise(rest, largest) as u64
-            }
-            None => format.promise(rest.saturating_sub(kept), largest) as u64,
+            Some(full) => full as u64 * self.full as u64 + (self.voting + format.promise(rest, largest)) as u64,
+            None => format.promise(rest.saturating_sub(format.kept()), largest) as u64,
         }
     }
 

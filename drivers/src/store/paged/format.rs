@@ -143,6 +143,11 @@ impl Format {
         if share > least { share & !(self.unit() - 1) } else { least }
     }
 
+    /// What is not promised of it: that, and less than a unit.
+    pub(super) const fn kept(&self) -> u32 {
+        self.reserve() + self.unit()
+    }
+
     /// Where page `number` begins.
     pub(super) const fn base(&self, number: usize) -> u32 {
         number as u32 * self.page()
