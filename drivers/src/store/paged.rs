@@ -271,15 +271,17 @@ impl<M: Medium, const PAGES: usize, const WORD: usize, const RECORD: usize> Page
 
     async fn fetch(&mut self, index: LogIndex, buffer: &mut [u8]) -> Result<usize, ReadError<Error<M::Error>>> {
         let place = self.readers.find(index, &self.pages);
-        let (number, mut live) = match place {
+        let (number, from, mut live) = match &place {
             Some(place) => {
                 let number = usize::from(place.page);
-                (number, Live::resumed(&self.io.format, place, self.pages.get(number)))
+                (number, place.next, Live::resumed(&self.io.format, place, self.pages.get(number)))
             }
             None => {
                 let holds = |number: &usize| self.pages.get(*number).holds(index);
                 let number = self.pages.in_order().find(holds).ok_or(ReadError::Missing)?;
-                (number, self.live(number, self.known_walk(number)).await.map_err(ReadError::Store)?)
+                let live = self.live(number, self.known_walk(number)).await.map_err(ReadError::Store)?;
+                // Who read the last entry of the page before.
+                (number, index, live)
             }
         };
         while let Some((found, here)) = self.next_live(number, &mut live).await.map_err(ReadError::Store)? {
@@ -292,7 +294,7 @@ impl<M: Medium, const PAGES: usize, const WORD: usize, const RECORD: usize> Page
                     next = index;
                 }
                 if !self.pages.get(number).falls {
-                    self.readers.note(index, live.place(number, next));
+                    self.readers.note(from, live.place(number, next));
                 }
                 return self.copy_record(number, found.at, size, index, buffer).await;
             }

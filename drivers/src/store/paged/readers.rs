@@ -2,10 +2,10 @@
 
 use quoring_core::LogIndex;
 
-use super::pages::Pages;
+use super::pages::{Pages, State};
 use super::walk::Place;
 
-/// The followers of a cluster of three that are behind, and an application that is: each goes on where it stopped, whoever reads in between.
+/// The followers of a cluster of three, and an application: each that is behind goes on where it stopped, whoever reads in between.
 const READERS: usize = 3;
 
 /// Where the last reads ended.
@@ -22,25 +22,25 @@ impl Readers {
         *self = Self::NONE;
     }
 
-    /// The place from which it is not far to this entry.
-    pub(super) fn find<const PAGES: usize>(&self, index: LogIndex, pages: &Pages<PAGES>) -> Option<&Place> {
-        let leads = |place: &&Place| {
+    /// Who has come nearest to this entry, and stands on its page.
+    pub(super) fn find<const PAGES: usize>(&self, index: LogIndex, pages: &Pages<PAGES>) -> Option<Place> {
+        let mut nearest: Option<&Place> = None;
+        for place in self.places.iter().filter(|place| place.next <= index) {
             let page = pages.get(usize::from(place.page));
-            place.next <= index && page.holds(index) && !page.falls
-        };
-        self.places.iter().filter(leads).max_by_key(|place| place.next)
+            let leads = page.is(State::Live) && page.holds(index) && !page.falls;
+            if leads && nearest.is_none_or(|other| place.next > other.next) {
+                nearest = Some(place);
+            }
+        }
+        nearest.copied()
     }
 
-    /// Entry `index` was read, and here it goes on.
-    pub(super) fn note(&mut self, index: LogIndex, place: Place) {
-        // Who stood nearest went on, from the page before perhaps; who comes from nowhere near is another one.
-        let near = |other: &&mut Place| other.next == index || other.page == place.page && other.next <= index;
-        let reader = self.places.iter_mut().filter(near).max_by_key(|other| other.next);
-        if let Some(reader) = reader {
+    /// Who was to find entry `from` next has found another one, and goes on at `place`. It may be nobody whom this knows.
+    pub(super) fn note(&mut self, from: LogIndex, place: Place) {
+        let rank = |other: &Place| if other.next == from { LogIndex::ZERO } else { other.next.next() };
+        // Nobody is there, or who is furthest behind: it may have stopped long ago.
+        if let Some(reader) = self.places.iter_mut().min_by_key(|other| rank(other)) {
             *reader = place;
-        } else if let Some(last) = self.places.iter_mut().min_by_key(|other| other.next.next()) {
-            // Nobody, or who is furthest behind: it may have stopped long ago.
-            *last = place;
         }
     }
 }
