@@ -167,10 +167,11 @@ impl Chip {
     }
 
     /// Whether a flipped bit there may look like a torn write: in the checksum that ends the last write of a batch and the word that holds it or, where words are not
-    /// ordered, in any of it.
+    /// ordered or lie over older ones, in any of it.
     pub(crate) fn looks_torn(&self, offset: u32) -> bool {
-        let Geometry { word, ordered, .. } = self.flash.geometry();
-        self.last.contains(&offset) && (!ordered || self.last.end - offset <= word.max(CHECKSUM))
+        let Geometry { word, ordered, erased, .. } = self.flash.geometry();
+        let is_provable = ordered && erased.is_some();
+        self.last.contains(&offset) && (!is_provable || self.last.end - offset <= word.max(CHECKSUM))
     }
 
     /// Spoils the last word that was written.
