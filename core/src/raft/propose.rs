@@ -288,9 +288,9 @@ pub(super) struct ClientRoom {
 impl ClientRoom {
     /// Whether `count` entries of `size` bytes in all, behind the last one, stay within.
     fn takes(&self, ring: &Writer<'_>, size: usize, count: u64) -> bool {
-        let room = self.end.since(ring.accepted()) as usize * UNIT;
-        // An end that has been passed seems to lie almost the whole axis ahead.
-        size <= room && room <= ring.capacity() && ring.last().saturating_add(count) <= self.last
+        let (room, capacity) = (self.end.since(ring.accepted()) as usize, ring.capacity() / UNIT);
+        // An end that has been passed seems to lie almost the whole axis ahead: more units than there are, whose bytes a small machine could not count.
+        room <= capacity && size <= room * UNIT && ring.last().saturating_add(count) <= self.last
     }
 }
 
