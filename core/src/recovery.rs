@@ -306,4 +306,27 @@ mod tests {
         let recovered = recovery.finish().unwrap();
         assert_eq!((recovered.term, recovered.vote), (Term(5), None));
     }
+
+    /// Else counting on from there would wrap.
+    ///
+    /// covers: L15
+    #[test]
+    fn no_log_or_snapshot_begins_above_the_ceiling() {
+        for (index, is_believed) in [(LogIndex::CEILING, true), (LogIndex(LogIndex::CEILING.0 + 1), false)] {
+            let payload = index.0.to_le_bytes();
+            let len = payload.len() as u16;
+            let header = Header { checksum: 0, term: 3, index_low: index.0 as u32, len, kind: Kind::Start, flags: 0 };
+            let checksum = Checksum::new(1, quoring_ring::DEFAULT_CRC32C).of(&header, 0, &payload);
+            let mut bytes = Header { checksum, ..header }.encode().to_vec();
+            bytes.extend(payload);
+            bytes.resize(header.size(), 0);
+            let mut recovery = Recovery::new(ClusterId(1), quoring_ring::DEFAULT_CRC32C);
+            assert_eq!(take(&mut recovery, &bytes).is_ok(), is_believed);
+
+            let last = EntryId { term: Term(3), index };
+            let mut recovery = Recovery::new(ClusterId(1), quoring_ring::DEFAULT_CRC32C);
+            recovery.snapshot(&Snapshot { last, length: 0, checksum: 0, voters: NodeSet::first(3) });
+            assert_eq!(recovery.finish().is_ok(), is_believed);
+        }
+    }
 }

@@ -39,6 +39,42 @@ fn a_read_on_any_node_sees_what_was_committed_before_it_in_no_time() {
     });
 }
 
+/// A follower that waits for its leader repeats its question after a heartbeat, although it would wait much longer for the leader itself.
+///
+/// covers: C12, F3
+#[test]
+fn a_lost_question_is_repeated_after_a_heartbeat() {
+    let cluster = usual();
+    cluster.run(async {
+        let (_, followers) = cluster.roles().await;
+        let lost = Cell::new(false);
+        cluster.links().filter(move |_, _, message| !matches!(message, Message::Read(_)) || lost.replace(true));
+        let before = cluster.now();
+        assert!(cluster.node(followers[0]).read().await.is_ok());
+        let waited = cluster.now() - before;
+        assert!(waited > Duration::ZERO && waited <= Duration::from_millis(200), "{waited:?}");
+    });
+}
+
+/// A round and an entry are due to the peers at once, and leave in two frames.
+///
+/// covers: P9, C12, R9
+#[test]
+fn what_takes_several_frames_leaves_at_once() {
+    let cluster = usual();
+    cluster.run(async {
+        let (leader, _) = cluster.roles().await;
+        let node = cluster.node(leader);
+        cluster.idle().await;
+        let before = cluster.now();
+        let mut reading = node.read();
+        assert!(poll_once(&mut reading).is_pending());
+        let pending = node.try_propose(b"one").unwrap();
+        assert_eq!((pending.await, reading.await.is_ok()), (Ok(answer(1)), true));
+        assert_eq!(cluster.now(), before);
+    });
+}
+
 /// One round is under way when the others come: they share the next one.
 ///
 /// covers: C12, R7

@@ -80,6 +80,8 @@ pub struct Cluster {
     pub slow_chunks: NodeSet,
     /// Replicators that wait for a test to say so.
     pub slow_replicators: BTreeSet<(NodeId, NodeId)>,
+    /// Those that were slow when they were called, and were not called since.
+    unasked: BTreeSet<(NodeId, NodeId)>,
     /// What happened since it was asked last, one line each.
     pub lines: Vec<String>,
     /// The events among it.
@@ -153,6 +155,7 @@ impl Cluster {
             slow_applications: NodeSet::EMPTY,
             slow_chunks: NodeSet::EMPTY,
             slow_replicators: BTreeSet::new(),
+            unasked: BTreeSet::new(),
             lines: Vec::new(),
             events: Vec::new(),
             sent: Vec::new(),
@@ -519,14 +522,16 @@ impl Cluster {
         }
     }
 
-    /// Every replicator of the node sends what is due.
+    /// Every replicator of the node sends what is due. It asks as the core says: once per call, and the core names a peer again for which that was not all.
     fn replicate(&mut self, id: NodeId) {
         let Some(running) = &mut self.node(id).running else { return };
         let owed = std::mem::take(&mut running.owed);
         for peer in owed.iter() {
             if self.slow_replicators.contains(&(id, peer)) {
+                self.unasked.insert((id, peer));
                 continue;
             }
+            self.unasked.remove(&(id, peer));
             // More than any window allows.
             for round in 0.. {
                 assert!(round < 200, "the replicator {id}>{peer} finds no rest");
@@ -535,6 +540,35 @@ impl Cluster {
                     Some(Made::Frame(bytes)) => self.send(id, peer, bytes),
                     Some(Made::Stale | Made::Gone) => {}
                 }
+                if !self.is_named(id, peer) {
+                    break;
+                }
+            }
+        }
+        self.assert_all_named(id);
+    }
+
+    /// Whether the core says that there may be more for the peer.
+    fn is_named(&mut self, id: NodeId, peer: NodeId) -> bool {
+        let Some(running) = &mut self.node(id).running else { return false };
+        let mut named = running.raft.take_ready();
+        let is_named = named.contains(peer);
+        named.remove(peer);
+        running.owed = NodeSet::from_bits(running.owed.bits() | named.bits());
+        is_named
+    }
+
+    /// Nobody would ask for what is due to a peer that the core has not named. Who waits for entries that a snapshot has just taken the place of
+    /// may wait until the next tick for that.
+    fn assert_all_named(&mut self, id: NodeId) {
+        let Some(running) = self.node(id).running.as_ref().filter(|running| running.raft.snapshot().is_none()) else {
+            return;
+        };
+        let unnamed = running.raft.config().peers().bits() & !running.owed.bits();
+        for peer in NodeSet::from_bits(unnamed).iter() {
+            if !self.slow_replicators.contains(&(id, peer)) && !self.unasked.contains(&(id, peer)) {
+                let made = self.make(id, peer);
+                assert!(made.is_none(), "{id} has something for {peer}, of which no replicator was told: {made:?}");
             }
         }
     }

@@ -117,6 +117,8 @@ pub fn digest(command: &[u8]) -> u64 {
 /// The durable records and snapshots of one node.
 #[derive(Clone, Default, Debug)]
 pub struct Disk {
+    /// Capacity and free bytes that it tells, if it does not tell that it never fills.
+    pub tells: Option<(u64, u64)>,
     /// Oldest first.
     records: VecDeque<Stored>,
     /// How many have been dropped before those.
@@ -231,7 +233,8 @@ impl Disk {
     /// What the core is told after each write.
     #[must_use]
     pub fn space(&self) -> Space {
-        Space { start: self.start(), ..Space::UNLIMITED }
+        let (capacity, free) = self.tells.unwrap_or((u64::MAX, u64::MAX));
+        Space { capacity, free, start: self.start() }
     }
 
     /// What the records say, as a core is told after a restart. The torn tail is dropped for good.

@@ -31,6 +31,27 @@ pub struct Node {
     pub running: Option<Running>,
 }
 
+/// What drivers do not look at after each input, since news tells when it has changed.
+struct Watched {
+    deadline: Option<Instant>,
+    leads: Option<Term>,
+    leader: (Term, Option<NodeId>),
+}
+
+impl Watched {
+    fn of(raft: &Raft<'_>) -> Self {
+        Self { deadline: raft.poll_timeout(), leads: raft.leads(), leader: (raft.term(), raft.leader()) }
+    }
+
+    fn assert_told(&self, before: &Self, news: News) {
+        let sooner = self.deadline.is_some_and(|deadline| before.deadline.is_some_and(|armed| deadline < armed));
+        assert!(!sooner || news.has(News::DEADLINE), "the ticker would sleep too long: {news:?}");
+        let resigned = before.leads.is_some() && self.leads != before.leads;
+        assert!(!resigned || news.has(News::OFFICE), "clients would wait for a leader of the past: {news:?}");
+        assert!(self.leader == before.leader || news.has(News::LEADER), "nobody hears who leads: {news:?}");
+    }
+}
+
 /// A node with power.
 pub struct Running {
     /// The core.
@@ -43,6 +64,8 @@ pub struct Running {
     pub client_news: u32,
     /// and for the owner of the window.
     pub window_news: u32,
+    /// What drivers are told of by its news, as it was before this input.
+    watched: Watched,
     flusher: Flusher<'static>,
     applier: Applier<'static>,
     /// Everything accepted.
@@ -112,12 +135,14 @@ impl Node {
         let mut raft = Raft::new(config, frame, recovered, writer, peers, now).expect("a sane configuration");
         raft.handle_space(&self.disk.space());
         raft.lend_window(Vec::leak(vec![0; window.bytes]), window.pipelines);
+        let watched = Watched::of(&raft);
         let running = self.running.insert(Running {
             raft,
             reader,
             owed: NodeSet::EMPTY,
             client_news: 0,
             window_news: 0,
+            watched,
             flusher,
             applier,
             log: self.disk.log().clone(),
@@ -415,6 +440,9 @@ impl Running {
     fn absorb(&mut self, disk: &Disk) {
         self.owed = NodeSet::from_bits(self.owed.bits() | self.raft.take_ready().bits());
         let news = self.raft.take_news();
+        let watched = Watched::of(&self.raft);
+        watched.assert_told(&self.watched, news);
+        self.watched = watched;
         self.client_news += u32::from(news.has(News::CLIENTS));
         self.window_news += u32::from(news.has(News::WINDOW));
         let batch = self.flusher.gather(&mut self.scratch);

@@ -4,6 +4,7 @@ use quoring_core::wire::{Append, Envelope, Message};
 use quoring_core::{Duration, Instant, LogIndex, NodeId, NodeSet, Term};
 use quoring_ring::DEFAULT_CRC32C;
 use quoring_tests::cluster::{CLUSTER, Cluster, Settings};
+use quoring_tests::replicator::Made;
 use quoring_tests::script::Player;
 
 fn node(id: u8) -> NodeId {
@@ -194,4 +195,26 @@ fn a_plan_that_is_never_finished_delays_and_loses_nothing() {
     cluster.slow_replicators.clear();
     cluster.run(Duration::from_millis(2000));
     assert_eq!(cluster.nodes[&node(1)].status().map(|status| status.applied), Some(LogIndex(4)));
+}
+
+/// Entries that leave the ring between plan and copy are planned anew at once, and then come from the store: the replicator need not wait for a heartbeat.
+/// covers: P8, P9
+#[test]
+fn a_plan_whose_entries_have_left_the_ring_is_made_anew_at_once() {
+    let mut player = played(&["cluster 1..3 ring 32x8 frame 96", "start", "elect 1", "settle"]);
+    let cluster = player.cluster();
+    let (leader, slow) = (node(1), node(3));
+    cluster.slow_replicators.insert((leader, slow));
+    let mut planned = false;
+    for _ in 0..40 {
+        cluster.propose(leader, b"x").expect("node 1 leads");
+        planned = planned || cluster.plan(leader, slow);
+        cluster.settle(NodeSet::from_bits(0b1110));
+    }
+    cluster.node(leader).running.as_mut().expect("it runs").owed.remove(slow);
+    assert!(planned && cluster.finish(leader, slow) == Some(Made::Gone));
+    let running = cluster.node(leader).running.as_mut().expect("it runs");
+    assert!(running.owed.contains(slow) || running.raft.take_ready().contains(slow));
+    assert!(cluster.plan(leader, slow), "from the store");
+    assert!(matches!(cluster.finish(leader, slow), Some(Made::Frame(_))));
 }

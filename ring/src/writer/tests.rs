@@ -45,3 +45,20 @@ fn large_appends_scrub_more_than_one_slot() {
     }
     assert!((1..=100).all(|index| writer.ring.find(index, Relaxed).is_none()));
 }
+
+/// The same where a record always ends exactly where the arena does: there is neither a pad then, nor a record on both sides of that end.
+/// covers: L15
+#[test]
+#[cfg_attr(miri, ignore = "goes around the whole axis")]
+fn records_that_end_where_the_arena_ends_scrub_too() {
+    const UNITS: u32 = 8192;
+    let mut storage = Box::new(Storage::<{ UNITS as usize }, 4096>::new());
+    let mut writer = storage.split(Origin::default(), Checksum::new(0, DEFAULT_CRC32C)).writer;
+    writer.append(Kind::Command, 1, 1, b"old").unwrap();
+    let first = UNITS - writer.accepted.get();
+    skip(&mut writer, first);
+    for _ in 0..(1_u64 << 31) / u64::from(UNITS) {
+        skip(&mut writer, UNITS);
+    }
+    assert_eq!(writer.ring.find(1, Relaxed), None);
+}
