@@ -53,16 +53,20 @@ impl<C> Wake<C> {
 
 impl<C: WakerCell> Wake<C> {
     /// Wakes whoever watches. To be called after a watermark was published.
-    #[cfg_attr(target_pointer_width = "64", inline)]
-    #[cfg_attr(target_pointer_width = "32", inline(never))]
+    #[inline]
     pub fn notify(&self) {
         fence(Step::Notify, SeqCst);
         if self.want.load(Relaxed) {
-            // First take it back, then wake: in the other order, the wish of the woken could be
-            // taken back unheard.
-            self.want.store(false, Relaxed);
-            self.cell.wake();
+            self.wake();
         }
+    }
+
+    /// Wakes who wants to be woken.
+    #[cfg_attr(target_pointer_width = "32", inline(never))] // Only the look before it is worth a copy wherever somebody publishes.
+    fn wake(&self) {
+        // First take it back, then wake: in the other order, the wish of the woken could be taken back unheard.
+        self.want.store(false, Relaxed);
+        self.cell.wake();
     }
 
     /// Ready with what `condition` finds; else pending, and woken when it may find something.

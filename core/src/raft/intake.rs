@@ -76,14 +76,11 @@ impl Raft<'_> {
             self.leading.introduced.get_or_insert(round);
             intake = PeerIntake { client: forward.client, is_opening: true, round, ..PeerIntake::NONE };
         }
-        if intake.is_opening {
-            let sure = self.rounds.is_done(intake.round);
-            return self.keep_intake(from, intake, sure);
-        }
-        if intake.state == Intake::Open {
+        if !intake.is_opening && intake.state == Intake::Open {
             self.take_items(now, forward, &mut intake);
         }
-        self.keep_intake(from, intake, true);
+        let sure = !intake.is_opening || self.rounds.is_done(intake.round);
+        self.keep_intake(from, intake, sure);
     }
 
     /// Appends the items that come next, batch by batch. The one place where what a client of another node sent is refused, and nothing behind what was

@@ -46,7 +46,8 @@ impl Raft<'_> {
     /// # Errors
     /// See [`ProposeError`]; nothing was stored.
     pub fn propose(&mut self, command: &[u8]) -> Result<EntryId, ProposeError> {
-        self.admit(command, 0)?;
+        self.may_propose()?;
+        self.admits(command, 0)?;
         self.has_room(record_size(command.len()), 1)?;
         self.append_own(Kind::Command, command).map_err(|_| self.is_busy())
     }
@@ -89,7 +90,7 @@ impl Raft<'_> {
     ) -> Result<(), ProposeError> {
         self.may_propose()?;
         for (kind, request, command) in requests.clone() {
-            self.admit(command, RequestId::SIZE)?;
+            self.admits(command, RequestId::SIZE)?;
             batch.add(kind, &request, command);
         }
         let places = self.prepare(now, batch)?;
@@ -130,13 +131,8 @@ impl Raft<'_> {
         Ok(())
     }
 
-    /// The one place where a command is refused for good, whoever's it is: before anything of it is stored (C4).
-    fn admit(&self, command: &[u8], head: usize) -> Result<(), ProposeError> {
-        self.may_propose()?;
-        self.admits(command, head)
-    }
-
-    /// Whether a command, behind `head` bytes, would be refused for good. To be asked by a node that does not lead before it forwards the command.
+    /// Whether a command, behind `head` bytes, would be refused for good: the one place where it is, whoever's it is, before anything of it is stored (C4). To be
+    /// asked by a node that does not lead before it forwards the command.
     ///
     /// # Errors
     /// [`ProposeError::TooLarge`] or [`ProposeError::Rejected`].

@@ -112,7 +112,6 @@ impl Raft<'_> {
     /// not the last.
     ///
     /// `frame` is as large as a frame of the transport may be.
-    #[cfg_attr(target_pointer_width = "32", inline(never))]
     pub fn poll_transmit(&mut self, now: Instant, peer: NodeId, frame: &mut [u8]) -> Option<Transmit> {
         let place = usize::from(*self.places.get(usize::from(peer.get()))?);
         if self.peers.get(place)?.due.has(Due::RARE)
