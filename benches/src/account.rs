@@ -1,5 +1,5 @@
-//! An account of every instruction of the commit path, by the source file that it comes from: `account [NODES] [BYTES]` runs the program `instructions`
-//! under callgrind, and prints Markdown.
+//! An account of every instruction of the commit path, by the source file that it comes from: `account [NODES] [BYTES]`, which `benches/account.sh` calls,
+//! runs the program `instructions` beside it under callgrind, and prints Markdown.
 //!
 //! Each number is the difference of two run lengths. What is inlined belongs to the file where it is written; what is inlined of the standard library to the
 //! file of the function that it became a part of.
