@@ -275,7 +275,7 @@ impl<'a, P: Platform> Shared<'a, P> {
         work(&mut store).await
     }
 
-    /// Uses the store once no other task does. `watcher` is the calling task's own. One entry or one chunk at a time, so that the log writer
+    /// Uses the store once no other task does. `watcher` is the calling task's own. One frame of entries or one chunk at a time, so that the log writer
     /// waits for one at most.
     ///
     /// Waiting tasks watch the lock like any other pointer, because an async mutex with one waker cell would let two of them wake each other
