@@ -14,6 +14,7 @@ mod store_room;
 mod timers;
 mod transfer;
 mod transmit;
+mod turn;
 mod window;
 
 use core::fmt;
@@ -38,6 +39,7 @@ use self::read::Rounds;
 use self::snapshot::Snapshots;
 use self::store_room::StoreRoom;
 use self::timers::Timers;
+use self::turn::Turn;
 use self::window::Window;
 use crate::config::{Config, ConfigError};
 use crate::event::{Event, Refusals, Role, Status};
@@ -75,6 +77,7 @@ pub struct Raft<'a> {
     by_leave: bool,
     /// Whether a follower's window waits for room.
     intakes_wait: bool,
+    turn: Turn,
     /// What has changed since it was last taken.
     news: News,
     /// Never falls.
@@ -194,6 +197,7 @@ impl<'a> Raft<'a> {
             window: Window::default(),
             client_room: ClientRoom::default(),
             intakes_wait: false,
+            turn: Turn::default(),
             news: News::NONE,
             store: StoreRoom::new(&Space::UNLIMITED, ring.capacity(), record_size(command_limit)),
             ring,
@@ -461,6 +465,7 @@ impl<'a> Raft<'a> {
             );
             assert!(self.vote == Some(self.config.id), "a leader voted for itself");
             self.peers.iter().for_each(|peer| peer.assert_invariants(last));
+            self.assert_turn();
         }
         if self.role == Role::Follower {
             assert!(self.following.matched <= last, "matched is in the log");

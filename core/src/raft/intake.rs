@@ -3,6 +3,7 @@
 use quoring_ring::Kind;
 
 use super::propose::Batch;
+use super::turn::Room;
 use super::{ProposeError, Raft, Rule, count};
 use crate::capabilities::Capabilities;
 use crate::event::Role;
@@ -18,9 +19,8 @@ pub(crate) struct PeerIntake {
     /// Items below this number have been appended.
     next: u32,
     state: Intake,
-    /// There was no room for the next batch, which takes so many bytes and entries.
-    waits: Option<(usize, u32)>,
-    /// There is again.
+    pub(super) waits: Waits,
+    /// The follower should be called.
     goes_on: bool,
     /// Whether the follower waits to hear that the window is open,
     pub(super) is_opening: bool,
@@ -28,16 +28,48 @@ pub(crate) struct PeerIntake {
     pub(super) round: u64,
 }
 
+/// The next batch of a window, if there was no room for it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Waits {
+    /// Nothing waits.
+    No,
+    /// It waits for room.
+    ForRoom(Room),
+    /// There is room again, and the follower was called.
+    Called(Room),
+}
+
+impl Waits {
+    /// How much room it takes.
+    pub(super) const fn room(self) -> Room {
+        match self {
+            Self::No => Room { size: 0, count: 0 },
+            Self::ForRoom(room) | Self::Called(room) => room,
+        }
+    }
+}
+
 impl PeerIntake {
     pub(crate) const NONE: Self = Self {
         client: ClientId::NONE,
         next: 0,
         state: Intake::Open,
-        waits: None,
+        waits: Waits::No,
         goes_on: false,
         is_opening: false,
         round: 0,
     };
+
+    /// The next batch, which takes this room, was not appended.
+    const fn refuse(&mut self, error: ProposeError, room: Room) {
+        self.waits = Waits::No;
+        match error {
+            ProposeError::Rejected(rejection) => self.state = Intake::Rejected(rejection),
+            ProposeError::TooLarge(_) => self.state = Intake::TooLarge,
+            ProposeError::Unsupported => self.state = Intake::Unsupported,
+            _ => self.waits = Waits::ForRoom(room),
+        }
+    }
 }
 
 impl Raft<'_> {
@@ -77,7 +109,7 @@ impl Raft<'_> {
             intake = PeerIntake { client: forward.client, is_opening: true, round, ..PeerIntake::NONE };
         }
         if !intake.is_opening && intake.state == Intake::Open {
-            self.take_items(now, forward, &mut intake);
+            self.take_items(now, from, forward, &mut intake);
         }
         let sure = !intake.is_opening || self.rounds.is_done(intake.round);
         self.keep_intake(from, intake, sure);
@@ -85,7 +117,7 @@ impl Raft<'_> {
 
     /// Appends the items that come next, batch by batch. The one place where what a client of another node sent is refused, and nothing behind what was
     /// refused is looked at (C4).
-    fn take_items(&mut self, now: Instant, forward: &Forward<'_>, intake: &mut PeerIntake) {
+    fn take_items(&mut self, now: Instant, from: NodeId, forward: &Forward<'_>, intake: &mut PeerIntake) {
         let mut number = forward.first;
         let mut items = Items::new(forward.items);
         loop {
@@ -109,19 +141,21 @@ impl Raft<'_> {
             }
             let requests = batch.filter_map(|item| Some((item.kind, RequestId::decode(item.payload)?)));
             let requests = requests.map(|(kind, (request, command))| (kind, request, command));
+            // Room is kept from others only.
+            let ticks = self.lift_turn(from);
             let mut batch = Batch::default();
-            match self.append_requests(now, requests, &mut batch) {
-                // What came behind a batch that had to wait does not change that.
-                Ok(()) => (intake.next, intake.waits) = (end, None),
-                Err(ProposeError::Rejected(rejection)) => return intake.state = Intake::Rejected(rejection),
-                Err(ProposeError::TooLarge(_)) => return intake.state = Intake::TooLarge,
-                Err(ProposeError::Unsupported) => return intake.state = Intake::Unsupported,
-                Err(_) => {
-                    // There is a frame of them at most.
-                    intake.waits = Some((batch.size, batch.count));
-                    return;
-                }
+            let appended = self.append_requests(now, requests, &mut batch);
+            let room = Room { size: batch.size, count: batch.count };
+            if let Err(error) = appended {
+                self.keep_turn(ticks);
+                return intake.refuse(error, room);
             }
+            if ticks > 0 {
+                // As much as this for all others.
+                self.end_turn(2 * room.size);
+            }
+            // What came behind a batch that had to wait does not change that.
+            (intake.next, intake.waits) = (end, Waits::No);
         }
     }
 
@@ -129,7 +163,13 @@ impl Raft<'_> {
         if let Some(peer) = self.peer(from) {
             peer.intake = intake;
         }
-        self.intakes_wait = self.peers.iter().any(|peer| peer.intake.waits.is_some());
+        if intake.waits == Waits::No {
+            self.give_up_turn(from);
+        }
+        self.note_waits();
+        if self.intakes_wait {
+            self.begin_turn();
+        }
         if answer {
             self.owe(from, Due::FORWARD_ANSWER);
         }
@@ -140,23 +180,49 @@ impl Raft<'_> {
         self.intakes_wait
     }
 
-    /// There may be room again for what followers have forwarded: they are told to go on.
+    /// Something became durable or was applied: there may be room again for what followers have forwarded.
     pub fn resume_intakes(&mut self) {
+        if self.intakes_wait {
+            self.go_on_with_turn();
+            self.call_peers();
+        }
+    }
+
+    /// Followers whose batches wait are told to go on, as far as there is room.
+    pub(super) fn call_peers(&mut self) {
         if !self.intakes_wait {
             return;
         }
-        for place in 0..self.peers.len() {
-            let waits = self.peers.get(place).and_then(|peer| peer.intake.waits);
-            if !waits.is_some_and(|(size, count)| self.may_take(size, count.into())) {
-                continue;
-            }
-            if let Some(peer) = self.peers.get_mut(place) {
-                (peer.intake.waits, peer.intake.goes_on) = (None, true);
-                peer.due.set(Due::FORWARD_ANSWER);
-                self.ready.insert(peer.node);
+        self.begin_turn();
+        for node in self.config.peers().iter() {
+            let Waits::ForRoom(room) = self.waits(node) else { continue };
+            let ticks = self.lift_turn(node);
+            let may_come = self.may_take(room.size, room.count.into());
+            self.keep_turn(ticks);
+            if let Some(peer) = self.peer(node).filter(|_| may_come) {
+                (peer.intake.waits, peer.intake.goes_on) = (Waits::Called(room), true);
+                self.owe(node, Due::FORWARD_ANSWER);
             }
         }
-        self.intakes_wait = self.peers.iter().any(|peer| peer.intake.waits.is_some());
+        self.note_waits();
+    }
+
+    fn note_waits(&mut self) {
+        self.intakes_wait = self.peers.iter().any(|peer| matches!(peer.intake.waits, Waits::ForRoom(_)));
+    }
+
+    /// What of `node` waits.
+    pub(super) fn waits(&self, node: NodeId) -> Waits {
+        self.peers.iter().find(|peer| peer.node == node).map_or(Waits::No, |peer| peer.intake.waits)
+    }
+
+    /// If `node` was called, it was in vain.
+    pub(super) fn forget_called(&mut self, node: NodeId) {
+        if let Some(peer) = self.peer(node)
+            && let Waits::Called(_) = peer.intake.waits
+        {
+            peer.intake.waits = Waits::No;
+        }
     }
 
     /// What the follower should hear about its window.

@@ -4,6 +4,7 @@ use quoring_ring::{Kind, Position};
 
 use super::propose::ClientRoom;
 use super::transfer::Transfer;
+use super::turn::Turn;
 use super::{Raft, Rule, count};
 use crate::event::{Event, Role, StepDown};
 use crate::members::NodeSet;
@@ -53,6 +54,7 @@ impl Raft<'_> {
             peer.lead(self.timers.random() as u32, last, now, beat);
         }
         self.intakes_wait = false;
+        self.turn = Turn::default();
         self.client_room = ClientRoom::default();
         self.leading = Leading {
             first: last.next(),
@@ -97,7 +99,8 @@ impl Raft<'_> {
         self.ready = self.config.peers();
         self.look_after_rounds(now);
         self.look_after_transfer(now);
-        self.resume_intakes();
+        self.tick_turn();
+        self.call_peers();
     }
 
     /// Why this node should lead no longer: nobody hears it, or its medium hangs while its radio still sends.

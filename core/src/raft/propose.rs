@@ -231,7 +231,7 @@ impl Raft<'_> {
     }
 
     /// Clients may fill half of the ring with what is not durable, and three quarters of it, and of the slots, with what is not applied. The rest is for
-    /// votes, no-ops and configurations, which are never refused (P12).
+    /// votes, no-ops and configurations, which are never refused (P12). Who has the turn has its part to itself.
     #[cold]
     fn reckon_client_room(&self) -> ClientRoom {
         let units = |bytes: usize| u32::try_from(bytes / UNIT).unwrap_or(u32::MAX);
@@ -247,7 +247,9 @@ impl Raft<'_> {
         };
         let to_apply = units(capacity / 4 * 3).saturating_sub(unapplied);
         let last = applied.saturating_add((self.ring.slots() / 4 * 3) as u64);
-        ClientRoom { end: accepted.advanced(to_flush.min(to_apply)), last }
+        let kept = self.kept_room();
+        let room = to_flush.min(to_apply).saturating_sub(units(kept.size));
+        ClientRoom { end: accepted.advanced(room), last: last.saturating_sub(kept.count.into()) }
     }
 }
 
