@@ -207,13 +207,16 @@ impl Raft<'_> {
         self.note_waits();
     }
 
+    #[inline(never)]
     fn note_waits(&mut self) {
         self.intakes_wait = self.peers.iter().any(|peer| matches!(peer.intake.waits, Waits::ForRoom(_)));
     }
 
     /// What of `node` waits.
+    #[inline(never)]
     pub(super) fn waits(&self, node: NodeId) -> Waits {
-        self.peers.iter().find(|peer| peer.node == node).map_or(Waits::No, |peer| peer.intake.waits)
+        let place = self.places.get(usize::from(node.get())).and_then(|place| self.peers.get(usize::from(*place)));
+        place.map_or(Waits::No, |peer| peer.intake.waits)
     }
 
     /// If `node` was called, it was in vain.

@@ -48,6 +48,7 @@ impl Raft<'_> {
     }
 
     /// If it is nobody's turn, it is that of the next peer that waits, once all others had as much since the last one began as that was for.
+    #[inline(never)]
     pub(super) fn begin_turn(&mut self) {
         let ahead = self.turn.begins_at.since(self.ring.accepted()) as usize;
         // What has been passed seems to lie almost the whole axis ahead.
@@ -66,6 +67,7 @@ impl Raft<'_> {
     }
 
     /// It lasts for so many ticks from now on.
+    #[inline(never)]
     pub(super) fn keep_turn(&mut self, ticks: u8) {
         if ticks > 0 {
             self.turn.ticks = ticks;
@@ -75,6 +77,7 @@ impl Raft<'_> {
     }
 
     /// For how many ticks it is the turn of `peer`; it is nobody's from now on, until it is kept.
+    #[inline(never)]
     pub(super) fn lift_turn(&mut self, peer: NodeId) -> u8 {
         if self.turn.peer == peer { core::mem::replace(&mut self.turn.ticks, 0) } else { 0 }
     }
