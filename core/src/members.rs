@@ -43,6 +43,7 @@ impl NodeSet {
     }
 
     /// Adds `node`.
+    #[cfg_attr(target_pointer_width = "32", inline(never))] // Half a dozen instructions there, in a dozen places.
     pub const fn insert(&mut self, node: NodeId) {
         self.0 |= bit(node);
     }
@@ -77,17 +78,27 @@ impl NodeSet {
 
     /// The members in ascending order.
     pub fn iter(self) -> impl Iterator<Item = NodeId> {
-        let mut rest = self.0;
-        core::iter::from_fn(move || {
-            let lowest = NodeId::new(rest.trailing_zeros() as u8)?;
-            rest &= rest - 1;
-            Some(lowest)
-        })
+        Members(self)
     }
 
     /// Whether these nodes are a majority of `voters`.
     pub const fn is_quorum_of(self, voters: Self) -> bool {
         self.intersection(voters).len() * 2 > voters.len()
+    }
+}
+
+/// Those members that come yet.
+struct Members(NodeSet);
+
+impl Iterator for Members {
+    type Item = NodeId;
+
+    #[cfg_attr(target_pointer_width = "32", inline(never))] // A dozen instructions there, in as many places.
+    fn next(&mut self) -> Option<NodeId> {
+        let rest = self.0.0;
+        let lowest = NodeId::new(rest.trailing_zeros() as u8)?;
+        self.0 = NodeSet(rest & (rest - 1));
+        Some(lowest)
     }
 }
 

@@ -90,6 +90,7 @@ pub struct Raft<'a> {
     recorded: Recorded,
     /// How far the record of `boot` has come.
     booted: Recorded,
+    refusals: Refusals,
     /// Who granted their (pre-)vote in this campaign.
     votes: NodeSet,
     /// Bytes of the largest frame.
@@ -107,7 +108,6 @@ pub struct Raft<'a> {
     /// The log begins behind this entry; term 0 if it is not known. At most what the newest snapshot covers (S3).
     start: EntryId,
     ring: Writer<'a>,
-    refusals: Refusals,
     config: Config,
 
     rounds: Rounds,
