@@ -1,6 +1,6 @@
 //! How scripts show a node.
 
-use quoring_core::{LogIndex, Refusals, Role};
+use quoring_core::{LogIndex, Role};
 
 use crate::disk::Log;
 use crate::node::Node;
@@ -72,34 +72,9 @@ pub(super) fn window_line(node: &Node) -> String {
 
 /// One line with the counters that are not zero; none if all are.
 pub(super) fn refusals_line(node: &Node) -> Option<String> {
-    let Refusals {
-        frame,
-        stranger,
-        stale_term,
-        stale_answer,
-        impossible,
-        record,
-        disruptive,
-        chunk,
-        ring_full,
-        busy,
-        unable,
-        ..
-    } = node.refusals()?;
-    let counters = [
-        ("frame", frame),
-        ("stranger", stranger),
-        ("stale term", stale_term),
-        ("stale answer", stale_answer),
-        ("impossible", impossible),
-        ("record", record),
-        ("disruptive", disruptive),
-        ("chunk", chunk),
-        ("ring full", ring_full),
-        ("busy", busy),
-        ("unable", unable),
-    ];
-    let told: Vec<_> =
-        counters.iter().filter(|(_, count)| *count > 0).map(|(what, count)| format!("{what} {count}")).collect();
+    let refusals = node.refusals()?;
+    // Events that nobody took are none of them.
+    let counted = refusals.iter().filter(|(what, count)| *what != "events" && *count > 0);
+    let told: Vec<_> = counted.map(|(what, count)| format!("{} {count}", what.replace('_', " "))).collect();
     if told.is_empty() { None } else { Some(told.join(", ")) }
 }
