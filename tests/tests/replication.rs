@@ -11,12 +11,6 @@ fn node(id: u8) -> NodeId {
     NodeId::new(id).expect("0..=31")
 }
 
-fn played(lines: &[&str]) -> Player {
-    let mut player = Player::default();
-    lines.iter().for_each(|line| drop(player.play(line)));
-    player
-}
-
 /// Lets time go on from deadline to deadline, and tells when node 1 sent entries to node 3.
 fn appends_to_3(cluster: &mut Cluster, until: Instant) -> Vec<Instant> {
     let mut sent = Vec::new();
@@ -37,7 +31,7 @@ fn appends_to_3(cluster: &mut Cluster, until: Instant) -> Vec<Instant> {
 /// covers: L13, L14
 #[test]
 fn backoff_towards_an_absent_peer_grows_and_ends_with_its_first_answer() {
-    let mut player = played(&["cluster 1..3", "start", "crash 3", "elect 1", "settle 1 2"]);
+    let mut player = Player::played(&["cluster 1..3", "start", "crash 3", "elect 1", "settle 1 2"]);
     let cluster = player.cluster();
     cluster.shows_all = false;
     cluster.propose(node(1), b"x").expect("node 1 leads");
@@ -71,7 +65,7 @@ fn heartbeat(session: u32) -> Vec<u8> {
 /// covers: L8, L15
 #[test]
 fn a_pipeline_is_newer_than_another_across_the_wrap_of_its_number() {
-    let mut player = played(&["cluster 1..3", "start", "elect 1", "settle", "crash 2", "start 2"]);
+    let mut player = Player::played(&["cluster 1..3", "start", "elect 1", "settle", "crash 2", "start 2"]);
     let cluster = player.cluster();
     for (session, is_news) in
         [(u32::MAX - 1, true), (u32::MAX, true), (0, true), (u32::MAX, false), (1, true), (0, false)]
@@ -95,7 +89,8 @@ fn a_forgotten_term_below_the_commit_index_matches() {
     let terms: Vec<String> = (1..=40).map(|term: u32| term.to_string()).collect();
     let log = |id: u8| format!("log {id}: {}", terms.join(" "));
     let (one, two, three) = (log(1), log(2), log(3));
-    let mut player = played(&["cluster 1..3 ring 32x8 frame 96", &one, &two, &three, "start", "elect 1", "settle"]);
+    let mut player =
+        Player::played(&["cluster 1..3 ring 32x8 frame 96", &one, &two, &three, "start", "elect 1", "settle"]);
     let cluster = player.cluster();
     let before = cluster.nodes[&node(2)].status().expect("it runs");
     assert_eq!(before.committed, LogIndex(41));
@@ -154,7 +149,7 @@ fn logs_of_more_terms_than_are_remembered_converge() {
         };
         let (one, two) = (log(1, (1..=40).map(odd).collect()), log(2, (1..=40).map(even).collect()));
         let three = log(3, (1..=40).map(even).take(30).collect());
-        let mut player = played(&["cluster 1..3 ring 32x8 frame 96", &one, &two, &three, "start", "run 20000"]);
+        let mut player = Player::played(&["cluster 1..3 ring 32x8 frame 96", &one, &two, &three, "start", "run 20000"]);
         let all: Vec<_> =
             player.cluster().nodes.values().filter_map(|node| node.status()).map(|status| status.applied).collect();
         assert!(all.iter().all(|&applied| applied == LogIndex(41)), "{shared} shared terms: {all:?}");
@@ -168,7 +163,7 @@ fn logs_of_more_terms_than_are_remembered_converge() {
 fn what_fits_a_small_window_or_ring_is_served_from_the_store() {
     let log = "log 1: 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1";
     for (cluster, start) in [("cluster 1..3 window-bytes 64", "start"), ("cluster 1..3", "start 2 3 ring 64x8")] {
-        let mut player = played(&[cluster, log, start]);
+        let mut player = Player::played(&[cluster, log, start]);
         if player.cluster().nodes[&node(1)].running.is_none() {
             player.play("start 1");
         }
@@ -201,7 +196,7 @@ fn a_plan_that_is_never_finished_delays_and_loses_nothing() {
 /// covers: P8, P9
 #[test]
 fn a_plan_whose_entries_have_left_the_ring_is_made_anew_at_once() {
-    let mut player = played(&["cluster 1..3 ring 32x8 frame 96", "start", "elect 1", "settle"]);
+    let mut player = Player::played(&["cluster 1..3 ring 32x8 frame 96", "start", "elect 1", "settle"]);
     let cluster = player.cluster();
     let (leader, slow) = (node(1), node(3));
     cluster.slow_replicators.insert((leader, slow));

@@ -12,12 +12,6 @@ fn node(id: u8) -> NodeId {
     NodeId::new(id).expect("0..=31")
 }
 
-fn played(lines: &[&str]) -> Player {
-    let mut player = Player::default();
-    lines.iter().for_each(|line| drop(player.play(line)));
-    player
-}
-
 fn running(cluster: &mut Cluster, id: u8) -> &mut Running {
     cluster.node(node(id)).running.as_mut().expect("it runs")
 }
@@ -36,7 +30,7 @@ fn taken(cluster: &mut Cluster, command: &[u8]) -> usize {
 /// covers: P10, P12
 #[test]
 fn room_that_is_used_up_is_none_when_something_else_lies_behind_it() {
-    let mut player = played(&["cluster 1..1 ring 64x16", "start", "elect 1", "settle", "hold disk 1"]);
+    let mut player = Player::played(&["cluster 1..1 ring 64x16", "start", "elect 1", "settle", "hold disk 1"]);
     let cluster = player.cluster();
     assert_eq!(taken(cluster, &COMMAND), 8);
     // The record of a boot number goes where clients may not.
@@ -50,7 +44,7 @@ fn room_that_is_used_up_is_none_when_something_else_lies_behind_it() {
 /// covers: P10
 #[test]
 fn clients_leave_a_quarter_of_the_slots_to_others_while_the_application_is_behind() {
-    let mut player = played(&["cluster 1..1 ring 256x64", "start", "elect 1", "settle", "hold application 1"]);
+    let mut player = Player::played(&["cluster 1..1 ring 256x64", "start", "elect 1", "settle", "hold application 1"]);
     let cluster = player.cluster();
     assert_eq!(taken(cluster, &[]), 48);
     drop(player.play("release application 1"));
@@ -62,7 +56,7 @@ fn clients_leave_a_quarter_of_the_slots_to_others_while_the_application_is_behin
 /// covers: P10, P12
 #[test]
 fn clients_wait_as_soon_as_the_store_has_less_room_than_they_were_promised() {
-    let mut player = played(&["cluster 1..1 ring 1024x256", "start", "elect 1", "settle", "hold disk 1"]);
+    let mut player = Player::played(&["cluster 1..1 ring 1024x256", "start", "elect 1", "settle", "hold disk 1"]);
     let cluster = player.cluster();
     let space = Space { capacity: 1 << 20, free: 1 << 20, start: LogIndex::ZERO };
     running(cluster, 1).raft.handle_space(&space);
@@ -77,7 +71,7 @@ fn clients_wait_as_soon_as_the_store_has_less_room_than_they_were_promised() {
 /// covers: P11, P12
 #[test]
 fn a_follower_takes_no_more_than_its_store_does() {
-    let mut player = played(&["cluster 1..3 ring 1024x256", "start", "elect 1", "settle"]);
+    let mut player = Player::played(&["cluster 1..3 ring 1024x256", "start", "elect 1", "settle"]);
     let cluster = player.cluster();
     let all = NodeSet::from_bits(0b1110);
     // 4 headers for votes, 8 for no-ops, and one.

@@ -21,12 +21,6 @@ fn node(id: u8) -> NodeId {
     NodeId::new(id).expect("0..=31")
 }
 
-fn played(lines: &[&str]) -> Player {
-    let mut player = Player::default();
-    play(&mut player, lines);
-    player
-}
-
 fn play(player: &mut Player, lines: &[&str]) {
     lines.iter().for_each(|line| drop(player.play(line)));
 }
@@ -40,7 +34,7 @@ fn purged(padding: &str) -> Player {
     let save_2 = format!("save 2 200 bytes {padding}");
     let lines =
         ["cluster 1..3 frame 128", "start 1 2", "elect 1", "settle", "propose 1 8 bytes 5 times", "settle", "run 200"];
-    let mut player = played(&lines);
+    let mut player = Player::played(&lines);
     play(&mut player, &["save 1 200 bytes", "purge 1", &save_2, "purge 2", "start 3", "wait 300", "timeout 1"]);
     play(&mut player, &["deliver heartbeat 1>3", "drop answer", "drop heartbeat", "drop commit"]);
     player
@@ -129,7 +123,7 @@ fn a_power_cut_at_any_point_of_an_install_leaves_the_old_log_or_the_snapshot() {
         for (steps, kept) in (0..=INSTALL.len()).flat_map(|steps| (0..=4).map(move |kept| (steps, kept))) {
             let lines =
                 ["cluster 1..3 frame 128", "log 1: 1, term 2", "log 2: 1, term 2", &format!("log 3: {log}, term 1")];
-            let mut player = played(&lines);
+            let mut player = Player::played(&lines);
             if replaced > 0 {
                 player.cluster().node(node(3)).disk.push(record(Kind::NoOp, 2, replaced, &[]));
             }
@@ -318,8 +312,15 @@ fn a_leaders_snapshot_of_other_voters_is_not_taken() {
 /// covers: S3, P9
 #[test]
 fn what_is_purged_is_what_the_newest_durable_snapshot_covers() {
-    let mut player =
-        played(&["cluster 1..3", "start", "elect 1", "settle", "propose 1 8 bytes 5 times", "settle", "run 200"]);
+    let mut player = Player::played(&[
+        "cluster 1..3",
+        "start",
+        "elect 1",
+        "settle",
+        "propose 1 8 bytes 5 times",
+        "settle",
+        "run 200",
+    ]);
     let allowed =
         |player: &mut Player| player.cluster().nodes[&node(1)].running.as_ref().map(|running| running.raft.may_purge());
     assert_eq!(allowed(&mut player), Some(LogIndex::ZERO), "what is applied is not yet covered");
@@ -336,7 +337,7 @@ fn what_is_purged_is_what_the_newest_durable_snapshot_covers() {
 /// covers: S8, P9
 #[test]
 fn a_snapshot_is_asked_for_after_so_many_entries_or_sooner_if_the_log_fills_up() {
-    let mut player = played(&["cluster 1..3 snapshot-after 8", "start", "elect 1", "settle", "run 200"]);
+    let mut player = Player::played(&["cluster 1..3 snapshot-after 8", "start", "elect 1", "settle", "run 200"]);
     let wants = |player: &mut Player, free: u64| {
         let running = player.cluster().node(node(1)).running.as_mut().expect("it runs");
         running.raft.handle_space(&Space { capacity: 100_000, free, start: LogIndex::ZERO });
@@ -368,7 +369,7 @@ fn a_snapshot_is_asked_for_after_so_many_entries_or_sooner_if_the_log_fills_up()
 /// covers: S7, P9
 #[test]
 fn no_snapshot_is_asked_for_while_one_is_on_its_way() {
-    let mut player = played(&[
+    let mut player = Player::played(&[
         "cluster 1..3 frame 128 snapshot-after 4",
         "start 1 2",
         "elect 1",

@@ -68,6 +68,16 @@ pub struct Player {
 type Words<'w> = std::iter::Peekable<std::str::SplitAsciiWhitespace<'w>>;
 
 impl Player {
+    /// One that has played these commands, whatever they showed.
+    ///
+    /// # Panics
+    /// One of them makes no sense.
+    pub fn played(lines: &[&str]) -> Self {
+        let mut player = Self::default();
+        lines.iter().for_each(|line| drop(player.play(line)));
+        player
+    }
+
     /// Plays one command; what it shows.
     ///
     /// # Panics
